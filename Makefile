@@ -1,0 +1,42 @@
+# Needs make and a Python of 3.12 or later; everything else is installed into .venv.
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow validate clean
+
+BIN := .venv/bin
+CANDIDATES := python3.13 python3.12 python3.14 python3 python
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*##/\1:/p' Makefile
+
+.venv/.installed: pyproject.toml
+	@set -e; \
+	for python in $(CANDIDATES); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "slt needs Python 3.12 or later; none of these is one: $(CANDIDATES)." >&2; \
+	  echo "Install one (python.org, pyenv, uv or your system's packages) and put it on PATH." >&2; \
+	  exit 1; \
+	fi; \
+	[ -x $(BIN)/python ] || $$found -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+demo: .venv/.installed  ## estimate the learning coefficient of the shipped digits classifier
+	$(BIN)/slt estimate data/digits.toml --overwrite --figures results/figures
+
+test: .venv/.installed  ## lint, layering, types and all quick tests
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	$(BIN)/pytest -n 2 -m "not slow"
+
+slow: .venv/.installed  ## the long statistical tests
+	$(BIN)/pytest -n 2 -m slow
+
+validate: .venv/.installed  ## every potential of the catalogue against its exact value (slow)
+	$(BIN)/slt validate --suite full
+
+clean:  ## remove the environment, caches and results
+	rm -rf .venv build dist results .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find slt tests data -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,127 @@
+"""The command line: `slt estimate | report | validate | potentials`. Wrong input: one paragraph and exit code 2."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+with_figures = click.option("--figures", type=click.Path(path_type=Path, file_okay=False), help="Draw them in here.")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; the entry point `slt`."""
+    try:
+        cli.main(args, prog_name="slt")
+    except (ValueError, OSError, ImportError) as error:
+        Console(stderr=True).print(Text(f"Error: {error}", style="red"))
+        sys.exit(2)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="slt-toolkit")
+def cli() -> None:
+    """Learning coefficients of trained models and potentials, with error bars that are right."""
+
+
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|CHECKPOINT")
+@click.option("--output", type=click.Path(path_type=Path), help="Where the result goes, .zarr or .nc.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@click.option("--seed", type=click.IntRange(0), help="Seed, in place of the configuration's.")
+@click.option("--quiet", is_flag=True, help="No progress, no tables.")
+@with_figures
+def estimate(
+    source: Path, output: Path | None, overwrite: bool, seed: int | None, quiet: bool, figures: Path | None
+) -> None:
+    """Local learning coefficient of a trained model, as a profile over the localisation."""
+    from slt import config as configuration
+    from slt import experiment, store
+
+    config, text = configuration.read_config(source)
+    if seed is not None:
+        config = config.model_copy(update={"run": config.run.model_copy(update={"seed": seed})})
+        text += f"\n# on the command line: run.seed = {seed}\n"
+    path = store.check_output(
+        output or config.run.output or Path("results") / f"{source.stem}.zarr", overwrite=overwrite
+    )
+    results = experiment.run_config(config, progress=not quiet)
+    store.save(results, path, config=text, target_hash=configuration.target_hash(config), overwrite=overwrite)
+    _show(results, quiet=quiet, figures=figures)
+    click.echo(f"Stored in {path}.")
+
+
+@cli.command()
+@click.argument("result", type=click.Path(path_type=Path))
+@with_figures
+def report(result: Path, figures: Path | None) -> None:
+    """Tables and figures of a stored RESULT: .zarr or .nc of `slt estimate`, .csv of `slt validate`."""
+    from slt import store
+
+    if result.suffix == ".csv":
+        _show_rows(store.load_rows(result), figures=figures)
+    else:
+        _show(store.load(result), figures=figures)
+
+
+@cli.command()
+@click.option("--suite", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of every case.")
+@click.option("--cases", help="Names of the catalogue, joined by commas, in place of a suite.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the rows here as CSV.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@with_figures
+def validate(suite: str, seeds: int, cases: str | None, output: Path | None, quiet: bool, figures: Path | None) -> None:
+    """Estimates against exact values on the catalogue of analytic potentials."""
+    from slt import experiment, store
+
+    names = [name.strip() for name in cases.split(",") if name.strip()] if cases else None
+    rows = experiment.validate(names, suite=suite, seeds=range(seeds), progress=not quiet)
+    if output is not None:
+        store.save_rows(rows, output)
+    _show_rows(rows, figures=figures)
+
+
+@cli.command()
+def potentials() -> None:
+    """The catalogue of analytic potentials with their exact learning coefficients."""
+    from slt.tables import potentials_table
+    from slt.targets.potentials import potential_table
+
+    _print(potentials_table(potential_table()))
+
+
+def _show(results: Sequence[Any], *, quiet: bool = False, figures: Path | None = None) -> None:
+    from slt import plotting, tables
+
+    if not quiet:
+        table = tables.result_table(results[0]) if len(results) == 1 else tables.profile_table(results)
+        _print(table)
+    if figures is None:
+        return
+    drawn = {f"trace_{i}.png": plotting.plot_trace(result) for i, result in enumerate(results)}
+    if len(results) > 1:
+        drawn["profile.png"] = plotting.plot_profile(results)
+    _write(drawn, figures)
+
+
+def _show_rows(rows: Sequence[Any], *, figures: Path | None) -> None:
+    from slt import plotting, tables
+
+    _print(tables.validation_table(rows))
+    if figures is not None:
+        _write({"validation.png": plotting.plot_validation(rows)}, figures)
+
+
+def _print(table: RenderableType) -> None:
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def _write(drawn: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in drawn.items():
+        figure.savefig(folder / name)
+    click.echo(f"Figures in {folder}: {', '.join(drawn)}.")

@@ -1,0 +1,187 @@
+"""The configuration of a run, read from TOML or derived from a checkpoint, with errors a person can act on.
+
+Paths to read are relative to the file that names them; the output path is relative to the current directory.
+"""
+
+import difflib
+import hashlib
+import os
+import tomllib
+import typing
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from slt.targets.networks import load_checkpoint
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, int | float) else value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Section):
+    """What is estimated: a trained network's checkpoint, or a potential of the catalogue."""
+
+    checkpoint: Path | None = None
+    builtin: str | None = None
+    loss: Literal["cross_entropy", "squared_error"] | None = None
+    """Loss per datum; the checkpoint's own if left out."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.checkpoint is None) == (self.builtin is None):
+            raise ValueError("give exactly one of `checkpoint` (a safetensors file) and `builtin` (a potential)")
+        return self
+
+
+class DataConfig(_Section):
+    """What it was trained on; every value left out is the checkpoint's own."""
+
+    file: Path | None = None
+    scale: Positive | None = None
+    """Inputs are divided by it."""
+    num_test: Annotated[int, Field(ge=0)] | None = None
+    split_seed: Annotated[int, Field(ge=0)] | None = None
+
+
+class PosteriorConfig(_Section):
+    """Which posterior: exp(-n beta L_n(w) - gamma / 2 |w - w*|^2)."""
+
+    localization: Annotated[tuple[NonNegative, ...], BeforeValidator(_as_tuple)] = ()
+    """gamma [1 / unit of w squared], one or several; empty means the default of `estimate_llc`."""
+    inverse_temperature: Positive | None = None
+    """beta, 1 / log n if left out; n beta for a potential, which has no data."""
+
+
+class RunConfig(_Section):
+    """How it is computed; None leaves the choice to `estimate_llc`."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    sampler: str = "auto"
+    chains: Annotated[int, Field(ge=2)] | None = None
+    tolerance: Positive | None = None
+    """Standard error asked of the learning coefficient [1]."""
+    max_gradients: Annotated[int, Field(gt=0)] | None = None
+    """Budget per localisation [gradient evaluations]."""
+    max_seconds: Positive | None = None
+    """Budget per localisation [s]."""
+    output: Path | None = None
+    """Where the result goes, .zarr or .nc; results/<name of the config>.zarr if left out."""
+
+
+class Config(_Section):
+    """One run: what `slt estimate` does."""
+
+    model: ModelConfig
+    data: DataConfig = DataConfig()
+    posterior: PosteriorConfig = PosteriorConfig()
+    run: RunConfig = RunConfig()
+
+
+def read_config(path: str | os.PathLike) -> tuple[Config, str]:
+    """The checked configuration of a TOML file, or of a checkpoint with every default, and its TOML text.
+
+    Raises:
+        FileNotFoundError: no such file, or a file it names does not exist.
+        ValueError: neither TOML nor a checkpoint, an unknown key, or a value of the wrong type or range.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; give a .toml configuration or a .safetensors checkpoint.")
+    if path.suffix == ".safetensors":
+        text = f'[model]\ncheckpoint = "{path.name}"\n'
+    elif path.suffix == ".toml":
+        text = path.read_text(encoding="utf-8")
+    else:
+        raise ValueError(f"{path} is neither a .toml configuration nor a .safetensors checkpoint; give one of these.")
+    return parse_config(text, name=str(path), folder=path.parent), text
+
+
+def parse_config(text: str, *, name: str = "configuration", folder: Path = Path()) -> Config:
+    """As `read_config`, from the TOML text itself.
+
+    Args:
+        text: TOML.
+        name: what error messages call it.
+        folder: what its paths are relative to.
+
+    Raises:
+        FileNotFoundError: a file it names does not exist.
+        ValueError: not TOML, an unknown key, or a value of the wrong type or range.
+    """
+    try:
+        config = Config.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{name} is not valid TOML: {error}.") from None
+    except ValidationError as error:
+        problems = " ".join(_explain(detail) for detail in error.errors())
+        raise ValueError(f"{name} cannot be used. {problems}") from None
+    return _complete(config, name, folder)
+
+
+def target_hash(config: Config) -> str:
+    """SHA-256 of what is estimated: the checkpoint and the data, or the potential's name."""
+    digest = hashlib.sha256((config.model.builtin or "").encode())
+    for path in (config.model.checkpoint, config.data.file):
+        digest.update(path.read_bytes() if path else b"")
+    return digest.hexdigest()
+
+
+def _complete(config: Config, name: str, folder: Path) -> Config:
+    """Resolve paths and take from the checkpoint what the configuration leaves out."""
+    if config.model.checkpoint is None:
+        return config
+    checkpoint = _existing(folder / config.model.checkpoint, f"{name}: model.checkpoint")
+    _, metadata = load_checkpoint(checkpoint)
+    file = folder / config.data.file if config.data.file else None
+    if file is None and "data" in metadata:
+        file = checkpoint.parent / metadata["data"]
+    loss = config.model.loss or metadata.get("loss")
+    if file is None or loss is None:
+        missing = "data.file" if file is None else "model.loss"
+        raise ValueError(f"{name} gives no {missing}, and neither does {checkpoint}; add it to the configuration.")
+    data = {
+        key: given if (given := getattr(config.data, key)) is not None else metadata.get(key, default)
+        for key, default in (("scale", 1.0), ("num_test", 0), ("split_seed", 0))
+    }
+    return config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"checkpoint": checkpoint, "loss": loss}),
+            "data": DataConfig(file=_existing(file, f"{name}: data.file"), **data),
+        }
+    )
+
+
+def _existing(path: Path, what: str) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"{what}: there is no file {path}; paths are relative to the file that names them.")
+    return path
+
+
+def _explain(detail: typing.Any) -> str:
+    """One sentence for one problem pydantic found."""
+    place = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        known = _known_keys(detail["loc"][:-1])
+        near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}."
+        return f"Unknown key `{place}`; {hint}"
+    if detail["type"] == "missing":
+        return f"`{place}` is missing; add it."
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"`{place}` is {detail['input']!r}: {message[0].lower()}{message[1:]}."
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    section: typing.Any = Config
+    for part in location:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)

@@ -1,0 +1,80 @@
+"""What a run leaves behind: draws with their diagnostics, and the result computed from them."""
+
+from typing import NamedTuple
+
+import numpy as np
+from arviz_stats.base import array_stats
+from jaxtyping import Float, PyTree
+
+from slt._types import Estimate
+
+
+class Draws(NamedTuple):
+    """Kept draws of several chains; burn-in stands apart and is never averaged.
+
+    loss: excess loss L_n(w) - L_n(w*) of each kept draw [nats/datum], dims (chain, draw).
+    warmup_loss: the same during warm-up, for the trace only, dims (chain, warmup_draw).
+    acceptance_rate, diverging: per kept draw, dims (chain, draw).
+    first_divergence: index of the first non-finite draw of each chain (-1: none), dims (chain,).
+    num_gradients: gradient evaluations spent, each on one batch, warm-up and tuning included.
+    positions: parameters of each kept draw, leading dims (chain, draw), or None.
+    """
+
+    loss: Float[np.ndarray, "chain draw"]
+    warmup_loss: Float[np.ndarray, "chain warmup_draw"]
+    acceptance_rate: Float[np.ndarray, "chain draw"]
+    diverging: np.ndarray
+    first_divergence: np.ndarray
+    num_gradients: int
+    positions: PyTree[np.ndarray] | None = None
+
+
+class Verdict(NamedTuple):
+    """status: "converged", "not converged", "biased" or "not a minimum"; reasons: why, with the remedy."""
+
+    status: str
+    reasons: tuple[str, ...] = ()
+
+
+class Result(NamedTuple):
+    """One target, one posterior, one set of numbers; what `store` writes and `plotting` draws.
+
+    estimates: by name, e.g. "llc", "llc_variance", "llc_two_temperature".
+    diagnostics: plain numbers, e.g. "rhat", "ess", "divergences", "gradient_norm", "seconds".
+    settings: what produced the run, e.g. "sampler", "step_size", "nbeta", "localization", "num_params", "seed".
+    """
+
+    estimates: dict[str, Estimate]
+    verdict: Verdict
+    draws: Draws
+    diagnostics: dict[str, float]
+    settings: dict[str, str | float | int]
+
+
+def rhat(values: Float[np.ndarray, "chain draw"]) -> float:
+    """Rank-normalised split R-hat (Vehtari et al. 2021, arXiv:1903.08008), by arviz-stats."""
+    return float(array_stats.rhat(np.asarray(values, np.float64), method="rank"))
+
+
+def ess(values: Float[np.ndarray, "chain draw"]) -> float:
+    """Effective sample size for the mean (Vehtari et al. 2021, arXiv:1903.08008), by arviz-stats."""
+    return float(array_stats.ess(np.asarray(values, np.float64), method="mean"))
+
+
+class ValidationRow(NamedTuple):
+    """One estimate of `slt validate` beside its exact values.
+
+    case: name in the catalogue; rlct, multiplicity: exact; nbeta, exact: the finite-n value at that n times beta;
+    z: (estimate - exact) / mcse; status: of the verdict; seconds: wall time; seed: of the run.
+    """
+
+    case: str
+    rlct: float
+    multiplicity: int
+    nbeta: float
+    exact: float
+    estimate: Estimate
+    z: float
+    status: str
+    seconds: float
+    seed: int

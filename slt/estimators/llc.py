@@ -1,0 +1,88 @@
+r"""Local learning coefficient from the losses of draws: mean, variance and two-temperature estimators.
+
+All are functions of L_n(w) - L_n(w*) [nats/datum] at nbeta = n beta; none knows where the draws came from.
+"""
+
+import numpy as np
+from arviz_stats.base import array_stats
+from jaxtyping import Float
+
+from slt._types import Estimate
+
+Losses = Float[np.ndarray, "chain draw"]
+
+
+def llc(excess_loss: Losses, *, nbeta: float) -> Estimate:
+    r"""Local learning coefficient, $\hat\lambda = n\beta\,\mathbb{E}[L_n(w) - L_n(w^*)]$.
+
+    Args:
+        excess_loss: L_n(w) - L_n(w*) of each kept draw [nats/datum].
+        nbeta: n times the inverse temperature of the sampled posterior [1].
+
+    Returns:
+        Estimate [1]; the standard error is from the effective sample size of all chains.
+
+    Raises:
+        ValueError: fewer than 2 chains or 4 draws, or a value that is not finite.
+
+    Source: Lau et al. 2023, arXiv:2308.12108.
+    """
+    return _mean(nbeta * _checked("llc", excess_loss))
+
+
+def llc_variance(excess_loss: Losses, *, nbeta: float) -> Estimate:
+    r"""Variance estimator, $\hat\lambda = (n\beta)^2\,\mathrm{Var}[L_n(w)]$; it needs full-data losses but no w*.
+
+    The squared deviations from the overall mean are averaged, so their standard error is that of a mean.
+    Source: Imai 2019, arXiv:1906.01341.
+    """
+    energy = nbeta * _checked("llc_variance", excess_loss)
+    return _mean((energy - energy.mean()) ** 2)
+
+
+def llc_two_temperature(
+    excess_loss: Losses, *, nbeta: float, ratio: float = 1.5
+) -> Estimate:
+    r"""Two temperatures from one run: $\lambda = (E_{1} - E_{2}) / (1/b_1 - 1/b_2)$, $E_j = \mathbb{E}_{b_j}[L_n - L_n(w^*)]$.
+
+    b_1 = nbeta is the sampled one and b_2 = ratio nbeta is reached by the weights exp(-(b_2 - b_1) L).
+    The standard error is that of the linearised ratio. Source: Watanabe 2013, JMLR 14:867, eq. 20.
+    """
+    loss = _checked("llc_two_temperature", excess_loss)
+    if not ratio > 0 or ratio == 1:
+        raise ValueError(f"llc_two_temperature: ratio is {ratio}; it must be positive and differ from 1.")
+    weight = np.exp(-(ratio - 1) * nbeta * (loss - loss.min()))
+    weight /= weight.mean()
+    cold = float((weight * loss).mean())
+    scale = nbeta / (1 - 1 / ratio)
+    influence = scale * (loss - weight * (loss - cold))
+    estimate = _mean(influence)
+    return estimate._replace(value=scale * (float(loss.mean()) - cold))
+
+
+def replicate_mean(values: Float[np.ndarray, " replicate"]) -> Estimate:
+    """Mean of independent replicates with its Student-t standard error, R - 1 degrees of freedom."""
+    count = len(values)
+    if count < 2:
+        raise ValueError(f"replicate_mean: {count} replicate given; at least 2 are needed for an error bar.")
+    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(count)), count - 1)
+
+
+def _mean(values: Losses) -> Estimate:
+    """Mean over all draws; mcse by arviz-stats, its dof from the effective sample size of the scarcer of n and chains."""
+    mcse = float(array_stats.mcse(values, method="mean"))
+    effective = float(array_stats.ess(values, method="mean"))
+    return Estimate(float(values.mean()), mcse, max(values.shape[0] - 1.0, effective / 10 - 1))
+
+
+def _checked(where: str, losses: Losses) -> np.ndarray:
+    losses = np.asarray(losses, np.float64)
+    if losses.ndim != 2 or losses.shape[0] < 2 or losses.shape[1] < 4:
+        raise ValueError(f"{where}: losses have shape {losses.shape}; needed: (chain, draw), at least 2 chains and 4 draws.")
+    if not np.isfinite(losses).all():
+        chain, draw = np.argwhere(~np.isfinite(losses))[0]
+        raise ValueError(
+            f"{where}: the loss of chain {chain}, draw {draw} is {losses[chain, draw]}; a diverged chain may not enter a mean. "
+            "Lower the step size."
+        )
+    return losses

@@ -1,0 +1,1 @@
+"""From a target to numbers: choose and tune a sampler, run it, judge it, estimate."""

@@ -1,0 +1,259 @@
+"""Running chains: scan over draws, vmap or map over chains, streaming records, resumable checkpoints."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from slt._types import Batch, Energy, Key, Params, Sampler
+from slt.draws import Draws
+
+VMAP_LIMIT = 30_000
+"""Parameters per chain above which lax.map over chains is no slower than vmap, and needs less memory."""
+
+
+class Chains(NamedTuple):
+    """Where every chain stands: kernel states with a leading chain axis, the run's key, draws taken so far."""
+
+    states: Any
+    key: Key
+    index: Array
+
+
+class Record(NamedTuple):
+    """What is kept of a stretch of draws, dims (chain, draw): means over the thinned steps, and any divergence."""
+
+    loss: Array
+    acceptance_rate: Array
+    diverging: Array
+    num_gradients: Array
+    positions: Any
+
+
+class Runner(NamedTuple):
+    """init(key, positions, data) -> Chains; advance(chains, data, num_draws) -> (Chains, Record)."""
+
+    init: Callable[[Key, Params, Batch], Chains]
+    advance: Callable[[Chains, Batch, int], tuple[Chains, Record]]
+
+
+def runner(
+    sampler: Sampler,
+    observe: Energy,
+    *,
+    batch_size: int | None = None,
+    thinning: int = 1,
+    chain_method: str = "auto",
+    keep_positions: bool = False,
+) -> Runner:
+    """Compiled functions that start and advance several chains of one sampler.
+
+    Keys depend on (run key, chain, step) alone, so a run cut anywhere and resumed gives the same bits.
+
+    Args:
+        observe: function of (position, batch) to record, evaluated on the batch *before* it moves the position, so
+            that it is unbiased given the position; averaged over the `thinning` steps of a draw.
+        batch_size: rows drawn afresh with replacement for every step and chain; the whole data set by default.
+        chain_method: "vmap", "map", or "auto" (by the number of parameters).
+    """
+    if chain_method not in ("auto", "vmap", "map"):
+        raise ValueError(f"runner: chain_method is {chain_method!r}; it must be 'auto', 'vmap' or 'map'.")
+    if thinning < 1:
+        raise ValueError(f"runner: thinning is {thinning}; a draw takes at least 1 step.")
+
+    def one_step(key: Key, state: Any, data: Batch) -> tuple[Any, tuple]:
+        batch_key, step_key = jax.random.split(key)
+        batch = _rows(batch_key, data, batch_size)
+        value = observe(state.position, batch)
+        state, info = sampler.step(step_key, state, batch)
+        return state, (value, info.acceptance_rate, info.diverging | ~jnp.isfinite(value), info.num_gradients)
+
+    def one_draw(key: Key, state: Any, index: Array, data: Batch) -> tuple[Any, tuple]:
+        def body(state: Any, i: Array) -> tuple[Any, tuple]:
+            return one_step(jax.random.fold_in(key, index * thinning + i), state, data)
+
+        state, (value, rate, diverging, gradients) = jax.lax.scan(body, state, jnp.arange(thinning))
+        kept = state.position if keep_positions else None
+        return state, (value.mean(), rate.mean(), diverging.any(), gradients.sum(), kept)
+
+    def advance(chains: Chains, data: Batch, num_draws: int) -> tuple[Chains, Record]:
+        def one_chain(args: tuple[Array, Any]) -> tuple[Any, tuple]:
+            chain, state = args
+            key = jax.random.fold_in(chains.key, chain)
+            steps = chains.index + jnp.arange(num_draws)
+            return jax.lax.scan(lambda s, i: one_draw(key, s, i, data), state, steps)
+
+        number = jax.tree.leaves(chains.states)[0].shape[0]
+        over_chains = _over_chains(chain_method, chains.states.position)
+        states, kept = over_chains(one_chain, (jnp.arange(number), chains.states))
+        return Chains(states, chains.key, chains.index + num_draws), Record(*kept)
+
+    def init(key: Key, positions: Params, data: Batch) -> Chains:
+        batch = _rows(jax.random.key(0), data, batch_size)
+        states = _over_chains(chain_method, positions)(lambda w: sampler.init(w, batch), positions)
+        return Chains(states, key, jnp.zeros((), jnp.int32))
+
+    return Runner(jax.jit(init), jax.jit(advance, static_argnums=2))
+
+
+def sample(
+    key: Key,
+    sampler: Sampler,
+    positions: Params,
+    data: Batch,
+    *,
+    observe: Energy,
+    num_draws: int,
+    num_warmup: int = 0,
+    batch_size: int | None = None,
+    thinning: int = 1,
+    chain_method: str = "auto",
+    keep_positions: bool = False,
+    progress: bool = False,
+    checkpoint: str | Path | None = None,
+) -> Draws:
+    """Run several chains and keep their draws; memory does not grow with draws unless positions are asked for.
+
+    Args:
+        positions: one start per chain, leading axis chain (at least 2).
+        observe: (position, batch) -> scalar to keep of every draw, e.g. `target.loss`.
+        num_draws, num_warmup: draws kept, and draws before them that only enter the trace.
+        checkpoint: file to which the run is written every few seconds and from which it resumes, bit for bit.
+
+    Raises:
+        ValueError: fewer than 2 chains, counts out of range, or a checkpoint of another run, truncated or damaged.
+    """
+    number = jax.tree.leaves(positions)[0].shape[0]
+    if number < 2:
+        raise ValueError(f"sample: {number} chain given; at least 2 are needed, or convergence cannot be judged.")
+    if num_draws < 4 or num_warmup < 0:
+        raise ValueError(f"sample: num_draws is {num_draws}, num_warmup {num_warmup}; needed: at least 4 and 0.")
+    run = runner(
+        sampler, observe, batch_size=batch_size, thinning=thinning, chain_method=chain_method, keep_positions=keep_positions
+    )
+    chains = run.init(key, positions, data)
+    chains, record = advance_with_progress(
+        run, chains, data, num_warmup + num_draws, progress=progress, checkpoint=checkpoint
+    )
+    return draws_from_record(record, num_warmup)
+
+
+def advance_with_progress(
+    run: Runner,
+    chains: Chains,
+    data: Batch,
+    num_draws: int,
+    *,
+    progress: bool = False,
+    checkpoint: str | Path | None = None,
+    label: str = "sampling",
+) -> tuple[Chains, Record]:
+    """`run.advance` in at most 20 stretches, with a progress bar and a checkpoint after each."""
+    stretch = max(1, -(-num_draws // 20))
+    record, done = None, 0
+    fingerprint = {"num_draws": num_draws, "start": int(chains.index), "key": np.asarray(jax.random.key_data(chains.key)).tolist()}
+    if checkpoint is not None and Path(checkpoint).exists():
+        chains, record, done = _load(checkpoint, run, chains, data, fingerprint)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} draws"), TimeRemainingColumn())
+    with Progress(*columns, disable=not progress, transient=True) as bar:
+        task = bar.add_task(label, total=num_draws, completed=done)
+        while done < num_draws:
+            count = min(stretch, num_draws - done)
+            chains, new = run.advance(chains, data, count)
+            new = jax.tree.map(np.asarray, new)
+            record = new if record is None else jax.tree.map(lambda a, b: np.concatenate([a, b], 1), record, new)
+            done += count
+            bar.update(task, completed=done)
+            if checkpoint is not None:
+                _save(checkpoint, chains, record, done, fingerprint)
+    return chains, record
+
+
+def draws_from_record(record: Record, num_warmup: int) -> Draws:
+    """Split a record into warm-up and kept draws; find the first divergence of each chain among non-finite values."""
+    loss = np.asarray(record.loss)
+    broken = ~np.isfinite(loss)
+    first = np.where(broken.any(1), broken.argmax(1), -1)
+    positions = None if record.positions is None else jax.tree.map(lambda a: a[:, num_warmup:], record.positions)
+    return Draws(
+        loss=loss[:, num_warmup:],
+        warmup_loss=loss[:, :num_warmup],
+        acceptance_rate=np.asarray(record.acceptance_rate)[:, num_warmup:],
+        diverging=np.asarray(record.diverging)[:, num_warmup:],
+        first_divergence=first,
+        num_gradients=int(np.sum(record.num_gradients, dtype=np.int64)),
+        positions=positions,
+    )
+
+
+def _rows(key: Key, data: Batch, batch_size: int | None) -> Batch:
+    leaves = jax.tree.leaves(data)
+    if batch_size is None or not leaves or batch_size >= leaves[0].shape[0]:
+        return data
+    rows = jax.random.randint(key, (batch_size,), 0, leaves[0].shape[0])
+    return jax.tree.map(lambda a: a[rows], data)
+
+
+def _over_chains(method: str, positions: Params) -> Callable:
+    """vmap or lax.map over the leading axis of a tuple of arguments."""
+    leaves = jax.tree.leaves(positions)
+    size = sum(leaf.size for leaf in leaves) // leaves[0].shape[0]
+    if method == "vmap" or (method == "auto" and size <= VMAP_LIMIT):
+        return lambda fn, args: jax.vmap(fn)(args)
+    return jax.lax.map
+
+
+def _save(path: str | Path, chains: Chains, record: Record, done: int, fingerprint: dict) -> None:
+    """Write beside the file and rename, so that a kill at any moment leaves a whole checkpoint."""
+    partial = Path(path).with_suffix(".partial")
+    leaves = jax.tree.map(_plain, (chains, record))
+    with partial.open("wb") as file:
+        file.write((json.dumps(fingerprint | {"done": done, "slt_checkpoint": 1}) + "\n").encode())
+        eqx.tree_serialise_leaves(file, leaves)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _load(path: str | Path, run: Runner, chains: Chains, data: Batch, fingerprint: dict) -> tuple[Chains, Record, int]:
+    """Read a checkpoint of exactly this run, or say what does not fit."""
+    advice = "Delete the file to start afresh, or repeat the call with the settings that wrote it."
+    with Path(path).open("rb") as file:
+        try:
+            header = json.loads(file.readline())
+            done = int(header.pop("done"))
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise ValueError(f"checkpoint {path} is not a checkpoint of slt or is damaged ({error}). {advice}") from error
+        header.pop("slt_checkpoint", None)
+        if header != fingerprint:
+            raise ValueError(f"checkpoint {path} belongs to another run: it has {header}, this run {fingerprint}. {advice}")
+        like = jax.eval_shape(lambda c, d: run.advance(c, d, done), chains, data)
+        like = jax.tree.map(_like, (chains, like[1]))
+        try:
+            states, record = eqx.tree_deserialise_leaves(file, like)
+        except (RuntimeError, ValueError, EOFError, OSError) as error:
+            raise ValueError(f"checkpoint {path} is truncated or of another shape ({error}). {advice}") from error
+    key = jax.random.wrap_key_data(states.key, impl=jax.random.key_impl(chains.key))
+    return jax.tree.map(jnp.asarray, states._replace(key=key)), record, done
+
+
+def _plain(leaf: Any) -> np.ndarray:
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _like(leaf: Any) -> np.ndarray:
+    if _is_key(leaf):
+        return np.asarray(jax.random.key_data(leaf))
+    return np.empty(leaf.shape, leaf.dtype)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

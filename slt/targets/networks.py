@@ -1,0 +1,242 @@
+"""Small fully connected networks: initialisation, losses per datum, training, and safetensors checkpoints.
+
+A network is a plain pytree {"layer_0": {"weight", "bias"}, ...}; a batch is {"inputs", "targets"}.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from slt._types import Batch, Key, Params
+
+ACTIVATIONS: dict[str, Callable] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "identity": lambda x: x,
+}
+
+
+def mlp_init(key: Key, widths: Sequence[int]) -> Params:
+    r"""Weights $\mathcal{N}(0, 1/\text{fan-in})$, biases zero.
+
+    Args:
+        key: JAX random key.
+        widths: units of every layer, inputs and outputs included, e.g. (64, 32, 10).
+
+    Raises:
+        ValueError: fewer than two widths, or one below 1.
+
+    Source: LeCun et al. 1998, Efficient BackProp.
+    """
+    if len(widths) < 2 or min(widths) < 1:
+        raise ValueError(f"mlp_init: widths is {tuple(widths)}; give at least two, each at least 1, e.g. (64, 32, 10).")
+    shapes = list(pairwise(widths))
+    keys = jax.random.split(key, len(shapes))
+    return {
+        f"layer_{i}": {"weight": jax.random.normal(k, shape) / shape[0] ** 0.5, "bias": jnp.zeros(shape[1])}
+        for i, (k, shape) in enumerate(zip(keys, shapes, strict=True))
+    }
+
+
+def mlp_apply(
+    params: Params, inputs: Float[Array, "batch features"], activation: str = "tanh"
+) -> Float[Array, "batch outputs"]:
+    r"""$h_{l+1} = \phi(h_l W_l + b_l)$, without $\phi$ after the last layer.
+
+    Raises:
+        ValueError: an activation that is not in ACTIVATIONS.
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"mlp_apply: activation is {activation!r}; choose one of {', '.join(ACTIVATIONS)}.")
+    layers = [params[f"layer_{i}"] for i in range(len(params))]
+    hidden = inputs
+    for layer in layers[:-1]:
+        hidden = ACTIVATIONS[activation](hidden @ layer["weight"] + layer["bias"])
+    return hidden @ layers[-1]["weight"] + layers[-1]["bias"]
+
+
+def cross_entropy(logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Float[Array, " batch"]:
+    r"""$-\log\,\mathrm{softmax}(\text{logits})_{\text{label}}$ of each datum [nats]."""
+    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def squared_error(
+    outputs: Float[Array, "batch outputs"], targets: Float[Array, "batch outputs"]
+) -> Float[Array, " batch"]:
+    r"""$\frac12 \lVert y - f \rVert^2$ of each datum: Gaussian of unit variance, its constant left out [nats]."""
+    return 0.5 * jnp.sum((targets - outputs) ** 2, axis=-1)
+
+
+def accuracy(logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Float[Array, ""]:
+    """Fraction of data whose largest logit is at the label [1]."""
+    return jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+
+
+LOSSES: dict[str, Callable] = {"cross_entropy": cross_entropy, "squared_error": squared_error}
+
+
+def mlp_loss(activation: str, loss: str) -> Callable[[Params, Batch], Float[Array, " batch"]]:
+    """Loss per datum [nats] of a network: (params, {"inputs", "targets"}) -> (batch,).
+
+    Raises:
+        ValueError: a loss or activation this file does not have.
+    """
+    if loss not in LOSSES or activation not in ACTIVATIONS:
+        raise ValueError(
+            f"mlp_loss: loss is {loss!r} and activation {activation!r}; "
+            f"choose from {', '.join(LOSSES)} and {', '.join(ACTIVATIONS)}."
+        )
+    return lambda params, batch: LOSSES[loss](mlp_apply(params, batch["inputs"], activation), batch["targets"])
+
+
+def regularised(
+    loss: Callable[[Params, Batch], Float[Array, " batch"]], weight_decay: float
+) -> Callable[[Params, Batch], Float[Array, ""]]:
+    r"""The objective of `train`, $\frac1n \sum_i \ell_i(w) + \frac{\text{decay}}{2} \lVert w \rVert^2$ [nats/datum]."""
+    return lambda params, batch: (
+        jnp.mean(loss(params, batch)) + 0.5 * weight_decay * optax.tree.norm(params, squared=True)
+    )
+
+
+def train(
+    key: Key,
+    params: Params,
+    loss: Callable[[Params, Batch], Float[Array, " batch"]],
+    data: Batch,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.0,
+) -> Params:
+    """Minimise `regularised(loss, weight_decay)` by Adam with a cosine schedule, on batches drawn with replacement.
+
+    Args:
+        key: JAX random key.
+        params: where to start.
+        loss: loss per datum, (params, batch) -> (batch,) [nats].
+        data: pytree of arrays with one leading axis, the data.
+        steps: number of updates.
+        batch_size: data per update.
+        learning_rate: Adam's rate at the first step.
+        weight_decay: coefficient of half the squared norm; a true penalty, not AdamW's decoupled decay.
+
+    Source: Kingma & Ba 2015, arXiv:1412.6980.
+    """
+    data = jax.tree.map(jnp.asarray, data)
+    num_data = jax.tree.leaves(data)[0].shape[0]
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+    objective = regularised(loss, weight_decay)
+
+    def update(carry, step_key):
+        params, state = carry
+        rows = jax.random.randint(step_key, (batch_size,), 0, num_data)
+        gradient = jax.grad(objective)(params, jax.tree.map(lambda x: x[rows], data))
+        updates, state = optimizer.update(gradient, state)
+        return (optax.apply_updates(params, updates), state), None
+
+    scan = jax.jit(lambda params, keys: jax.lax.scan(update, (params, optimizer.init(params)), keys)[0][0])
+    return scan(params, jax.random.split(key, steps))
+
+
+def save_checkpoint(path: str | os.PathLike, params: Params, metadata: Mapping[str, Any]) -> None:
+    """Write nested dicts of arrays as safetensors, names joined by "/"; metadata as JSON in the header.
+
+    Metadata names the architecture ("widths", "activation"), the "loss", the "data" file and its "split_seed".
+    The file appears whole or not at all.
+
+    Raises:
+        ValueError: a key that holds "/", or params that are not nested dicts of arrays.
+    """
+    payload = save(_flatten(params), {name: json.dumps(value) for name, value in metadata.items()})
+    temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.tmp")
+    temporary.write_bytes(payload)
+    temporary.replace(path)
+
+
+def load_checkpoint(path: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
+    """Read what `save_checkpoint` wrote: (params, metadata).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a safetensors file, truncated, with NaN, or of shapes that contradict its "widths".
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"load_checkpoint: there is no file {path}; give a .safetensors checkpoint.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = {name: _parse(value) for name, value in (file.metadata() or {}).items()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise ValueError(
+            f"load_checkpoint: {path} is not a whole safetensors file ({error}); it may be truncated or of "
+            "another format. Write it again with save_checkpoint."
+        ) from None
+    _check_arrays(path, arrays, metadata)
+    params: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *parents, last = name.split("/")
+        node = params
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = jnp.asarray(array)
+    return params, metadata
+
+
+def _flatten(params: Params, prefix: str = "") -> dict[str, np.ndarray]:
+    flat: dict[str, np.ndarray] = {}
+    for name, value in params.items():
+        if "/" in name:
+            raise ValueError(f'save_checkpoint: the key {name!r} holds "/", which joins names in the file; rename it.')
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}/")
+        elif isinstance(value, jax.Array | np.ndarray):
+            flat[prefix + name] = np.ascontiguousarray(value)
+        else:
+            raise ValueError(
+                f"save_checkpoint: {prefix}{name} is a {type(value).__name__}; "
+                "only nested dicts of arrays are stored, so convert it to those."
+            )
+    return flat
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text  # a header another program wrote
+
+
+def _check_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+    bad = [name for name, array in arrays.items() if not np.all(np.isfinite(array))]
+    if bad:
+        raise ValueError(f"load_checkpoint: {path} has NaN or infinity in {', '.join(bad)}; train again.")
+    if "widths" not in metadata:
+        return
+    widths = metadata["widths"]
+    want = {f"layer_{i}/weight": shape for i, shape in enumerate(pairwise(widths))}
+    want |= {f"layer_{i}/bias": (width,) for i, width in enumerate(widths[1:])}
+    have = {name: array.shape for name, array in arrays.items()}
+    wrong = [
+        f"{name} has shape {have.get(name)} where {want.get(name)} is due"
+        for name in want | have
+        if want.get(name) != have.get(name)
+    ]
+    if wrong:
+        raise ValueError(
+            f"load_checkpoint: {path} does not fit its own architecture {widths}: {'; '.join(wrong)}. "
+            "Correct the widths in its metadata or write the file again."
+        )

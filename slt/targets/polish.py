@@ -1,0 +1,71 @@
+"""Is w* a minimum of the energy, and how to get to one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from slt._types import Batch, Params
+from slt.targets.target import LossPerDatum, Target
+
+
+def polish(
+    loss: LossPerDatum,
+    params: Params,
+    data: Any,
+    *,
+    weight_decay: float = 0.0,
+    adam_steps: int = 200,
+    lbfgs_steps: int = 200,
+    learning_rate: float = 1e-3,
+) -> Params:
+    """Full-batch Adam and then L-BFGS on L_n(w) + (weight_decay/2)|w|^2, from trained parameters towards their minimum.
+
+    Args:
+        loss: (params, rows) -> loss of each row [nats/datum].
+    """
+
+    def objective(w: Params, batch: Batch) -> jax.Array:
+        square = sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(w))
+        return jnp.mean(loss(w, batch)) + 0.5 * weight_decay * square
+
+    data = jax.tree.map(jnp.asarray, data)
+    if adam_steps:
+        schedule = optax.cosine_decay_schedule(learning_rate, adam_steps)
+        params = _minimise(optax.adam(schedule), objective, params, data, adam_steps)
+    return _minimise(optax.lbfgs(), objective, params, data, lbfgs_steps)
+
+
+def deficit(target: Target, *, num_steps: int = 100) -> float:
+    """U(w*) - min U near w* by L-BFGS [nats]: by about as much the learning coefficient can come out too low."""
+    lower = _minimise(optax.lbfgs(), target.energy, target.minimum, target.data, num_steps)
+    return float(target.energy(target.minimum, target.data) - target.energy(lower, target.data))
+
+
+def _minimise(
+    optimiser: optax.GradientTransformationExtraArgs, objective: Callable, params: Params, data: Batch, num_steps: int
+) -> Params:
+    """The best of all iterates: a step that raises the objective or leaves the finite numbers is never returned."""
+    optimiser = optax.with_extra_args_support(optimiser)
+
+    @jax.jit
+    def run(params: Params, data: Batch) -> Params:
+        def value(w: Params) -> jax.Array:
+            return objective(w, data)
+
+        def step(carry: tuple, _: None) -> tuple:
+            w, state, best, lowest = carry
+            loss, gradient = jax.value_and_grad(value)(w)
+            update, state = optimiser.update(gradient, state, w, value=loss, grad=gradient, value_fn=value)
+            better = loss < lowest
+            best = jax.tree.map(lambda a, b: jnp.where(better, a, b), w, best)
+            return (optax.apply_updates(w, update), state, best, jnp.where(better, loss, lowest)), None
+
+        start = (params, optimiser.init(params), params, value(params))
+        w, _, best, lowest = jax.lax.scan(step, start, None, length=num_steps)[0]
+        better = value(w) < lowest
+        return jax.tree.map(lambda a, b: jnp.where(better, a, b), w, best)
+
+    return run(params, data)
