@@ -1,5 +1,6 @@
 """What a run leaves behind: draws with their diagnostics, and the result computed from them."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,30 @@ class Result(NamedTuple):
     draws: Draws
     diagnostics: dict[str, float]
     settings: dict[str, str | float | int]
+
+
+class Options(NamedTuple):
+    """What `estimate_llc` was asked for; see there."""
+
+    seed: int
+    tolerance: float
+    max_gradients: int
+    num_chains: int
+    batch_size: int
+    progress: bool
+    checkpoint: Path | None
+
+    def asked(self, estimate: Estimate) -> float:
+        """The standard error to reach [1]."""
+        return self.tolerance * max(estimate.value, 0.25)
+
+    def unmet(self, estimate: Estimate) -> tuple[str, ...]:
+        """A sentence where the budget ended before the tolerance was met."""
+        if estimate.mcse <= self.asked(estimate):
+            return ()
+        return (
+            f"The budget ended at a standard error of {estimate.mcse:.2g}, above the {self.asked(estimate):.2g} asked.",
+        )
 
 
 def rhat(values: Float[np.ndarray, "chain draw"]) -> float:

@@ -1,1 +1,145 @@
-"""From a target to numbers: choose and tune a sampler, run it, judge it, estimate."""
+"""From a configuration to results: the profile over localisations of a trained model, and the validation suite."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.progress import Progress
+
+from slt.config import Config
+from slt.draws import Result, ValidationRow
+from slt.estimate import estimate_llc, llc_profile
+from slt.targets import networks
+from slt.targets.data import load_npz, split
+from slt.targets.potentials import Potential, potential, potentials
+from slt.targets.target import Target, loss_target, potential_target
+
+VALIDATION_NBETA = 1e4
+QUICK = ("pow2", "pow4", "quad_r5_d20", "x2y2", "x2y4", "x2y2z2", "parabola", "cusp", "abx_truth0", "rrr_2_2_2_0")
+"""A case of each kind, for `slt validate --suite quick`."""
+
+
+def run_config(config: Config, *, progress: bool = False, checkpoint: Path | None = None) -> list[Result]:
+    """The results of a configuration, one for each localisation.
+
+    Raises:
+        ValueError: a model or data file that does not fit, or an option `estimate_llc` refuses.
+    """
+    run = config.run
+    options = {
+        "seed": run.seed,
+        "sampler": run.sampler,
+        "progress": progress,
+        "checkpoint": checkpoint,
+    }
+    given = {"tolerance": run.tolerance, "num_chains": run.chains, "max_gradients": run.max_gradients}
+    options |= {name: value for name, value in given.items() if value is not None}
+    if config.model.builtin is not None:
+        entry, nbeta = potential(config.model.builtin), config.posterior.inverse_temperature
+        if nbeta is None:
+            raise ValueError(
+                "posterior.inverse_temperature is missing; for a builtin potential it is n beta, e.g. 10000."
+            )
+        gammas = config.posterior.localization or (1.0,)
+        return llc_profile(lambda g: _potential_target(entry, nbeta, g), gammas, **options)
+    build, facts = _network_target(config)
+    gammas = config.posterior.localization or (build(None).localization,)
+    results = llc_profile(build, gammas, **options)
+    return [result._replace(diagnostics=result.diagnostics | facts) for result in results]
+
+
+def validate(
+    cases: Sequence[str] | None = None, *, suite: str = "quick", seeds: Sequence[int] = (0,), progress: bool = False
+) -> list[ValidationRow]:
+    """Default estimates against exact finite-n values, n beta = 1e4: "name" under N(w*, I), "name@box" under the prior on the box.
+
+    Raises:
+        ValueError: an unknown suite or case, or one without an exact value.
+    """
+    if suite not in ("quick", "full"):
+        raise ValueError(f"validate: suite is {suite!r}; it must be 'quick' or 'full'.")
+    names = list(cases) if cases else list(QUICK) if suite == "quick" else _full_suite()
+    rows = []
+    with jax.enable_x64(True), Progress(disable=not progress, transient=True) as bar:
+        task = bar.add_task("validating", total=len(names) * len(seeds))
+        for name in names:
+            for seed in seeds:
+                bar.update(task, description=f"{name}, seed {seed}")
+                rows.append(_validate_one(name, seed))
+                bar.advance(task)
+    return rows
+
+
+def _full_suite() -> list[str]:
+    known = [entry for entry in potentials().values() if entry.exact is not None]
+    suffix = {"gaussian": "", "uniform": "@box"}
+    return [entry.name + suffix[prior] for entry in known for prior in entry.priors]
+
+
+def _validate_one(name: str, seed: int) -> ValidationRow:
+    base, _, prior = name.partition("@")
+    entry = potential(base)
+    if prior not in ("", "box") or {"": "gaussian", "box": "uniform"}[prior] not in entry.priors:
+        raise ValueError(
+            f"validate: {name!r} is not a case; {base} has the priors {', '.join(entry.priors)} ('@box' is uniform)."
+        )
+    if entry.exact is None:
+        raise ValueError(f"validate: {base} has no exact finite-n value; `slt potentials` shows which have.")
+    gamma = None if prior else 1.0
+    exact = entry.exact(VALIDATION_NBETA, localization=gamma).mean
+    started = time.perf_counter()
+    result = estimate_llc(_potential_target(entry, VALIDATION_NBETA, gamma), seed=seed)
+    estimate = result.estimates["llc"]
+    return ValidationRow(
+        case=name,
+        rlct=float(entry.rlct),
+        multiplicity=entry.multiplicity,
+        nbeta=VALIDATION_NBETA,
+        exact=exact,
+        estimate=estimate,
+        z=(estimate.value - exact) / estimate.mcse,
+        status=result.verdict.status,
+        seconds=time.perf_counter() - started,
+        seed=seed,
+    )
+
+
+def _potential_target(entry: Potential, nbeta: float, gamma: float | None) -> Target:
+    minimum = jnp.asarray(entry.minimum, float)
+    if gamma is None:
+        return potential_target(entry.energy, minimum, nbeta=nbeta, box=entry.box, log_weight=entry.log_weight)
+    return potential_target(entry.energy, minimum, nbeta=nbeta, localization=gamma)
+
+
+def _network_target(config: Config) -> tuple[Callable[[float | None], Target], dict[str, float]]:
+    """gamma -> Target of a checkpoint on its training rows, and losses and accuracies to report beside it."""
+    assert config.model.checkpoint is not None
+    assert config.data.file is not None
+    params, metadata = networks.load_checkpoint(config.model.checkpoint)
+    rows = load_npz(config.data.file, scale=config.data.scale or 1.0)
+    train, test = split(rows, config.data.num_test or 0, seed=config.data.split_seed or 0)
+    loss = networks.mlp_loss(metadata["activation"], config.model.loss)
+
+    def build(gamma: float | None) -> Target:
+        return loss_target(
+            loss,
+            params,
+            train,
+            inverse_temperature=config.posterior.inverse_temperature,
+            localization=gamma,
+            weight_decay=float(metadata.get("weight_decay", 0.0)),
+        )
+
+    facts = {"train_loss": float(np.mean(loss(params, train)))}
+    logits = {"train": networks.mlp_apply(params, train["inputs"], metadata["activation"])}
+    if len(test["targets"]):
+        facts["test_loss"] = float(np.mean(loss(params, test)))
+        logits["test"] = networks.mlp_apply(params, test["inputs"], metadata["activation"])
+    if config.model.loss == "cross_entropy":
+        for name, part in (("train", train), ("test", test)):
+            if name in logits:
+                facts[f"{name}_accuracy"] = float(networks.accuracy(logits[name], part["targets"]))
+    return build, facts

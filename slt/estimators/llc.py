@@ -3,6 +3,8 @@ r"""Local learning coefficient from the losses of draws: mean, variance and two-
 All are functions of L_n(w) - L_n(w*) [nats/datum] at nbeta = n beta; none knows where the draws came from.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from arviz_stats.base import array_stats
 from jaxtyping import Float
@@ -40,24 +42,31 @@ def llc_variance(excess_loss: Losses, *, nbeta: float) -> Estimate:
     return _mean((energy - energy.mean()) ** 2)
 
 
-def llc_two_temperature(
-    excess_loss: Losses, *, nbeta: float, ratio: float = 1.5
-) -> Estimate:
+def llc_two_temperature(excess_loss: Losses, *, nbeta: float, ratio: float = 1.5) -> Estimate:
     r"""Two temperatures from one run: $\lambda = (E_{1} - E_{2}) / (1/b_1 - 1/b_2)$, $E_j = \mathbb{E}_{b_j}[L_n - L_n(w^*)]$.
 
     b_1 = nbeta is the sampled one and b_2 = ratio nbeta is reached by the weights exp(-(b_2 - b_1) L).
     The standard error is that of the linearised ratio. Source: Watanabe 2013, JMLR 14:867, eq. 20.
     """
     loss = _checked("llc_two_temperature", excess_loss)
+    weight = _weights(loss, nbeta, ratio)
+    cold = float((weight * loss).mean())
+    influence = nbeta / (1 - 1 / ratio) * (loss - weight * (loss - cold))
+    return _mean(influence)._replace(value=two_temperature(loss, nbeta=nbeta, ratio=ratio))
+
+
+def two_temperature(excess_loss: Float[np.ndarray, "..."], *, nbeta: float, ratio: float) -> float:
+    """The value of `llc_two_temperature` alone, from draws of any shape."""
+    weight = _weights(excess_loss, nbeta, ratio)
+    return float(nbeta / (1 - 1 / ratio) * (excess_loss.mean() - (weight * excess_loss).mean()))
+
+
+def _weights(loss: np.ndarray, nbeta: float, ratio: float) -> np.ndarray:
+    """exp(-(ratio - 1) nbeta L), mean one."""
     if not ratio > 0 or ratio == 1:
         raise ValueError(f"llc_two_temperature: ratio is {ratio}; it must be positive and differ from 1.")
     weight = np.exp(-(ratio - 1) * nbeta * (loss - loss.min()))
-    weight /= weight.mean()
-    cold = float((weight * loss).mean())
-    scale = nbeta / (1 - 1 / ratio)
-    influence = scale * (loss - weight * (loss - cold))
-    estimate = _mean(influence)
-    return estimate._replace(value=scale * (float(loss.mean()) - cold))
+    return weight / weight.mean()
 
 
 def replicate_mean(values: Float[np.ndarray, " replicate"]) -> Estimate:
@@ -78,7 +87,9 @@ def _mean(values: Losses) -> Estimate:
 def _checked(where: str, losses: Losses) -> np.ndarray:
     losses = np.asarray(losses, np.float64)
     if losses.ndim != 2 or losses.shape[0] < 2 or losses.shape[1] < 4:
-        raise ValueError(f"{where}: losses have shape {losses.shape}; needed: (chain, draw), at least 2 chains and 4 draws.")
+        raise ValueError(
+            f"{where}: losses have shape {losses.shape}; needed: (chain, draw), at least 2 chains and 4 draws."
+        )
     if not np.isfinite(losses).all():
         chain, draw = np.argwhere(~np.isfinite(losses))[0]
         raise ValueError(
@@ -86,3 +97,22 @@ def _checked(where: str, losses: Losses) -> np.ndarray:
             "Lower the step size."
         )
     return losses
+
+
+def plateau(values: Sequence[float], estimates: Sequence[Estimate]) -> tuple[float, float] | None:
+    """The widest stretch of a profile, at least a decade, over which the estimates stay within 10 % of each other.
+
+    Args:
+        values: of gamma or n beta, ascending.
+
+    Returns:
+        Its ends, or None: then the number is a property of the chosen value as much as of the minimum.
+    """
+    best = None
+    for i, low in enumerate(values):
+        for j in range(i + 1, len(values)):
+            part = [e.value for e in estimates[i : j + 1]]
+            flat = min(part) > 0 and max(part) <= 1.1 * min(part)
+            if flat and values[j] >= 10 * low and (best is None or values[j] / low > best[1] / best[0]):
+                best = (low, values[j])
+    return best

@@ -52,7 +52,9 @@ def hmc(
     return Sampler(_init(blackjax_hmc.init, energy), step)
 
 
-def nuts(energy: Energy, *, step_size: float, inverse_mass_matrix: Array | None = None, max_doublings: int = 10) -> Sampler:
+def nuts(
+    energy: Energy, *, step_size: float, inverse_mass_matrix: Array | None = None, max_doublings: int = 10
+) -> Sampler:
     """No-U-turn sampler. Source: Hoffman & Gelman 2014, arXiv:1111.4246."""
     kernel = blackjax_nuts.build_kernel()
 

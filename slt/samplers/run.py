@@ -137,7 +137,12 @@ def sample(
     if num_draws < 4 or num_warmup < 0:
         raise ValueError(f"sample: num_draws is {num_draws}, num_warmup {num_warmup}; needed: at least 4 and 0.")
     run = runner(
-        sampler, observe, batch_size=batch_size, thinning=thinning, chain_method=chain_method, keep_positions=keep_positions
+        sampler,
+        observe,
+        batch_size=batch_size,
+        thinning=thinning,
+        chain_method=chain_method,
+        keep_positions=keep_positions,
     )
     chains = run.init(key, positions, data)
     chains, record = advance_with_progress(
@@ -159,10 +164,19 @@ def advance_with_progress(
     """`run.advance` in at most 20 stretches, with a progress bar and a checkpoint after each."""
     stretch = max(1, -(-num_draws // 20))
     record, done = None, 0
-    fingerprint = {"num_draws": num_draws, "start": int(chains.index), "key": np.asarray(jax.random.key_data(chains.key)).tolist()}
+    fingerprint = {
+        "num_draws": num_draws,
+        "start": int(chains.index),
+        "key": np.asarray(jax.random.key_data(chains.key)).tolist(),
+    }
     if checkpoint is not None and Path(checkpoint).exists():
         chains, record, done = _load(checkpoint, run, chains, data, fingerprint)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} draws"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} draws"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, disable=not progress, transient=True) as bar:
         task = bar.add_task(label, total=num_draws, completed=done)
         while done < num_draws:
@@ -231,10 +245,14 @@ def _load(path: str | Path, run: Runner, chains: Chains, data: Batch, fingerprin
             header = json.loads(file.readline())
             done = int(header.pop("done"))
         except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise ValueError(f"checkpoint {path} is not a checkpoint of slt or is damaged ({error}). {advice}") from error
+            raise ValueError(
+                f"checkpoint {path} is not a checkpoint of slt or is damaged ({error}). {advice}"
+            ) from error
         header.pop("slt_checkpoint", None)
         if header != fingerprint:
-            raise ValueError(f"checkpoint {path} belongs to another run: it has {header}, this run {fingerprint}. {advice}")
+            raise ValueError(
+                f"checkpoint {path} belongs to another run: it has {header}, this run {fingerprint}. {advice}"
+            )
         like = jax.eval_shape(lambda c, d: run.advance(c, d, done), chains, data)
         like = jax.tree.map(_like, (chains, like[1]))
         try:

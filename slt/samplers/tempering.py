@@ -120,7 +120,6 @@ def tempered_smc(
         particles = jax.vmap(lambda k: ravel_pytree(draw_prior(k))[0])(jax.random.split(draw_key, num_particles))
         weights = jax.vmap(lambda x: log_weight(unravel(x)))(particles)
         start = tempered.init(particles)._replace(weights=jax.nn.softmax(weights))
-        
 
         def body(carry: tuple) -> tuple:
             i, state, evidence, top = carry

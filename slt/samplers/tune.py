@@ -31,7 +31,9 @@ def largest_curvature(key: Key, energy: Energy, position: Params, batch: Batch, 
     return jax.lax.fori_loop(0, num_iterations, iterate, (start, jnp.zeros((), leaves[0].dtype)))[1]
 
 
-def noise_trace(key: Key, energy: Energy, position: Params, data: Batch, *, num_rows: int = 64, num_groups: int = 8) -> Scalar:
+def noise_trace(
+    key: Key, energy: Energy, position: Params, data: Batch, *, num_rows: int = 64, num_groups: int = 8
+) -> Scalar:
     r"""Trace of the covariance of the gradient of U on one random row [nats^2/unit^2].
 
     A batch of B rows has 1/B of it; an analytic potential, which has no rows, has none. It is measured between `num_groups` groups of `num_rows` random rows.

@@ -30,6 +30,7 @@ class Target(NamedTuple):
     energy: U(w; batch) [nats]. loss: L_B(w) - L_B(w*) [nats/datum]. log_likelihood: per datum [nats], or None.
     draw_prior: a draw of the localising prior, None where it is improper; log_prior: its log density up to a constant;
     log_weight: log of the further factor on that prior (0 for most). fold: maps a position into the domain.
+    precision: curvature of the whole prior, gamma + n beta weight_decay.
     gradient_norm: |grad U(w*)|/(n beta), 0 at a minimum; gradient_noise: norm of the standard deviation of one datum's
     gradient at w*. data: the whole data set, one leading axis of length n; pass it, or rows of it, as `batch`.
     """
@@ -46,14 +47,20 @@ class Target(NamedTuple):
     num_data: int
     inverse_temperature: float
     localization: float
+    precision: float
     loss_at_minimum: float
     gradient_norm: float
     gradient_noise: float
+    control_variate: bool
 
     @property
     def nbeta(self) -> float:
         """n times beta [1]."""
         return self.num_data * self.inverse_temperature
+
+    def gradients_per_row(self, batch_size: int) -> int:
+        """Gradients that a row of a batch costs: two where the control variate is at work."""
+        return 2 if self.control_variate and batch_size < self.num_data else 1
 
     @property
     def num_params(self) -> int:
@@ -107,7 +114,9 @@ def loss_target(
     baseline = map_data(lambda batch: loss(params, batch), data)
     if not bool(jnp.isfinite(baseline).all()):
         row = int(jnp.argmin(jnp.isfinite(baseline)))
-        raise ValueError(f"loss_target: the loss of datum {row} at params is {baseline[row]}; every loss must be finite.")
+        raise ValueError(
+            f"loss_target: the loss of datum {row} at params is {baseline[row]}; every loss must be finite."
+        )
     gradient, noise = _gradient_moments(loss, params, data)
     if control_variate is None:
         control_variate = n * beta * noise > 0.01 * max(gamma, 1.0) * math.sqrt(_size(params))
@@ -138,9 +147,11 @@ def loss_target(
         num_data=n,
         inverse_temperature=beta,
         localization=gamma,
+        precision=gamma + n * beta * weight_decay,
         loss_at_minimum=float(np.mean(np.asarray(baseline, np.float64))),
         gradient_norm=float(jnp.sqrt(_dot(force, force))),
         gradient_noise=noise,
+        control_variate=control_variate,
     )
 
 
@@ -202,9 +213,11 @@ def potential_target(
         num_data=1,
         inverse_temperature=float(nbeta),
         localization=gamma,
+        precision=gamma,
         loss_at_minimum=float(floor),
         gradient_norm=0.0 if box is not None else float(jnp.sqrt(_dot(gradient, gradient))),
         gradient_noise=0.0,
+        control_variate=False,
     )
 
 
@@ -251,7 +264,9 @@ def _gaussian_prior(center: Params, gamma: float, decay: float = 0.0) -> tuple[C
 
     def draw(key: Key) -> Params:
         flat, unravel = ravel_pytree(center)
-        return unravel(flat * (gamma / precision) + jax.random.normal(key, flat.shape, flat.dtype) / math.sqrt(precision))
+        return unravel(
+            flat * (gamma / precision) + jax.random.normal(key, flat.shape, flat.dtype) / math.sqrt(precision)
+        )
 
     return log_prior, draw if precision > 0 else None
 
@@ -262,7 +277,9 @@ def _box(box: tuple[Any, Any], minimum: Array) -> tuple[Callable, Callable]:
     if not bool((high > low).all()):
         raise ValueError(f"potential_target: box is {box}; every upper side must exceed the lower one.")
     if not bool(((minimum >= low) & (minimum <= high)).all()):
-        raise ValueError(f"potential_target: the minimum {minimum} lies outside the box {box}; give a box that holds it.")
+        raise ValueError(
+            f"potential_target: the minimum {minimum} lies outside the box {box}; give a box that holds it."
+        )
     width = high - low
 
     def fold(w: Array) -> Array:
@@ -277,7 +294,9 @@ def _select(loss: LossPerDatum, params: Params, trainable: Callable[[str], bool]
     if trainable is None:
         return loss, params
     leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
-    names = ["/".join(str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path) for path, _ in leaves]
+    names = [
+        "/".join(str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path) for path, _ in leaves
+    ]
     chosen = [trainable(name) for name in names]
     if not any(chosen):
         raise ValueError(f"loss_target: trainable accepts no leaf; the leaves are {', '.join(names)}.")
@@ -292,7 +311,9 @@ def _select(loss: LossPerDatum, params: Params, trainable: Callable[[str], bool]
 def _check_data(data: PyTree[Array]) -> int:
     sizes = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(data)}
     if len(sizes) != 1 or None in sizes:
-        raise ValueError(f"loss_target: the leading axes of data are {sizes}; all arrays need the same number n of rows.")
+        raise ValueError(
+            f"loss_target: the leading axes of data are {sizes}; all arrays need the same number n of rows."
+        )
     n = sizes.pop()
     if n < 3:
         raise ValueError(f"loss_target: data has n = {n} rows; at least 3 are needed, since beta = 1/log n.")
@@ -316,15 +337,21 @@ def _check_loss(loss: LossPerDatum, params: Params, data: PyTree[Array], n: int)
     try:
         shape = jax.eval_shape(loss, params, rows).shape
     except (TypeError, KeyError, AttributeError, IndexError) as error:
-        raise ValueError(f"loss_target: loss(params, rows) failed on two rows of data; do params fit it? {error}") from error
+        raise ValueError(
+            f"loss_target: loss(params, rows) failed on two rows of data; do params fit it? {error}"
+        ) from error
     if shape != (2,):
-        raise ValueError(f"loss_target: loss(params, rows) of 2 rows has shape {shape}; it must return one value per row, (2,).")
+        raise ValueError(
+            f"loss_target: loss(params, rows) of 2 rows has shape {shape}; it must return one value per row, (2,)."
+        )
 
 
 def _check_temperature(beta: float | None, n: int) -> float:
     beta = 1 / math.log(n) if beta is None else float(beta)
     if not (beta > 0 and math.isfinite(beta)):
-        raise ValueError(f"inverse_temperature is {beta}; it must be positive and finite (1/log n = {1 / math.log(n):.4g}).")
+        raise ValueError(
+            f"inverse_temperature is {beta}; it must be positive and finite (1/log n = {1 / math.log(n):.4g})."
+        )
     return beta
 
 

@@ -10,12 +10,14 @@ so that the first term is nbeta L_n(w). A sweep leaves it invariant; it draws ex
   A = W_L ... W_{s+1} and B = W_{s-1} ... W_1 C.
 
 There is no step size: it enters narrow arms that Hamiltonian trajectories cannot, and moves far along the fibre.
+Run as a program it prints the top curvature of nbeta L_n at w* and after 40 sweeps: what a Langevin step has to bear.
 """
 
+import argparse
 from typing import NamedTuple
 
 import numpy as np
-from deep_linear_cases import NBETA, Case, product, second_moment
+from deep_linear_cases import LOCALIZATION, NBETA, Case, product, second_moment, select_cases
 
 
 class Posterior(NamedTuple):
@@ -116,3 +118,33 @@ def start(
     for layer, optimum in zip(layers, posterior.optimum, strict=True):
         layer[: num_chains // 2] = optimum
     return layers
+
+
+def top_curvature(posterior: Posterior, layers, num_iterations: int = 60) -> float:
+    """Largest eigenvalue of 2 scale J^T J, the Gauss-Newton Hessian of nbeta L_n, by power iteration."""
+    rights = [product([posterior.root, *layers[:s]]) for s in range(len(layers))]
+    lefts = [product([np.eye(w.shape[0]), *layers[s + 1 :]]) for s, w in enumerate(layers)]
+    vector, norm = [np.ones_like(w) for w in layers], 1.0
+    for _ in range(num_iterations):
+        change = sum(a @ v @ b for a, v, b in zip(lefts, vector, rights, strict=True))
+        vector = [2 * posterior.scale * a.T @ change @ b.T for a, b in zip(lefts, rights, strict=True)]
+        norm = float(np.sqrt(sum(np.sum(v**2) for v in vector)))
+        vector = [v / norm for v in vector]
+    return norm
+
+
+def main() -> None:
+    """Prints the curvatures of the cases named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="case names or their beginnings, e.g. aligned-03; default: all")
+    parser.add_argument("--localization", type=float, default=LOCALIZATION, help="gamma (default: 1)")
+    options = parser.parse_args()
+    for case in select_cases(options.names):
+        posterior = make_posterior(case, options.localization)
+        layers = start(np.random.default_rng(case.seed), posterior, 2, overdispersion=1.0, sweeps=40)
+        at_optimum, typical = (top_curvature(posterior, [w[i] for w in layers]) for i in range(2))
+        print(f"{case.name} top curvature of nbeta L_n: at w* {at_optimum:.2e}, typical {typical:.2e}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

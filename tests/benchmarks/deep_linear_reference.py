@@ -141,7 +141,7 @@ def file_of(output: Path, case: Case, kernel: str, localization: float) -> Path:
 
 
 COLUMNS = ("value", "mcse", "rhat", "divergences", "drift_z", "start_z", "ess", "seconds")
-TABLE_COLUMNS = (*COLUMNS, "profile_tenths")
+TABLE_COLUMNS = (*COLUMNS, "draws_per_chain", "seed", "profile_tenths")
 SHOWN = ("name", "rlct", "half_hessian_rank", *COLUMNS, "acceptance", "num_gradients", "draws_per_chain")
 OTHER_COLUMNS = ("kernel", "localization", "value", "mcse", "rhat", "divergences", "acceptance", "num_gradients")
 

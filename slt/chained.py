@@ -1,0 +1,273 @@
+"""The high-dimensional way to an estimate: kinetic Langevin chains, tuned on the typical set, at two steps, hot and cold.
+
+The kernel is `sghmc` (BAOAB), exact on quadratics at any stable step. Its step follows the largest curvature where the
+chains are; its batch grows until the heat of minibatch noise is a small correction, which is then subtracted. Half of the
+chains use a step sqrt(2) smaller; in each half some start with twice the energy of the warm-up and some with half of it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from slt._types import Estimate, Key, Params
+from slt.draws import Draws, Options, Result, Verdict, ess, rhat
+from slt.estimators.llc import llc, llc_two_temperature, llc_variance
+from slt.samplers.langevin import sghmc
+from slt.samplers.run import Chains, Record, Runner, advance_with_progress, draws_from_record, runner
+from slt.samplers.tune import largest_curvature, noise_trace, warmup_end
+from slt.targets.target import Target
+
+STEP = 0.7
+"""h sqrt(largest curvature): kinetic Langevin is stable below 2."""
+DECAY = 0.05
+"""h alpha: momentum is forgotten in 20 steps."""
+HEAT = 0.04
+"""Largest correction for minibatch noise, relative to the estimate, before the batch is grown."""
+BLOCKS = 12
+"""Stretches of the main run; after the fourth the run may end early."""
+CURVATURE_ROWS = 1024
+
+
+class Plan(NamedTuple):
+    """Time step h, friction alpha, rows of a batch, and gradients spent so far [of one datum]."""
+
+    step_size: float
+    friction: float
+    batch_size: int
+    spent: int
+
+
+def chained_result(target: Target, options: Options) -> Result:
+    """Estimate by two groups of chains, at h and h/sqrt(2), until the tolerance is met or the budget ends."""
+    tune_key, run_key, heat_key = jax.random.split(jax.random.key(options.seed), 3)
+    plan, positions = _warm_up(tune_key, target, options)
+    chains, records = _run(run_key, target, options, plan, positions)
+    heat = _heat(heat_key, target, plan, chains)
+    return _result(target, options, plan, records, heat)
+
+
+def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
+    """Three stretches from w*; after each, the step follows the curvature at the chains' ends, the batch their noise."""
+    rows = min(target.num_data, CURVATURE_ROWS)
+    some = jax.tree.map(lambda a: a[jnp.linspace(0, a.shape[0] - 1, rows).astype(int)], target.data)
+    curvature_at = jax.jit(lambda k, w: largest_curvature(k, target.energy, w, some))
+    noise_at = jax.jit(lambda k, w: noise_trace(k, target.energy, w, target.data))
+    positions = jax.tree.map(lambda a: jnp.repeat(a[None], options.num_chains, 0), target.minimum)
+    batch = target.num_data if target.num_data <= 4 * options.batch_size else options.batch_size
+    curvature, spent = float(curvature_at(key, target.minimum)), 30 * rows
+    for round_key in jax.random.split(key, 3):
+        record, moved, cost = _stretch(round_key, target, options, positions, curvature, batch)
+        spent += cost
+        if not np.isfinite(record.loss).all():
+            curvature *= 4
+            continue
+        positions = moved
+        ends = [_chain(positions, c) for c in range(2)]
+        curvature = max(0.8 * curvature, *(float(curvature_at(round_key, w)) for w in ends))
+        noise = float(np.mean([float(noise_at(round_key, w)) for w in ends]))
+        spent += len(ends) * (30 * rows + 512)
+        level = target.nbeta * float(np.mean(record.loss[:, -len(record.loss[0]) // 3 :]))
+        wanted = STEP**2 / curvature / DECAY * noise / 4 / (HEAT * max(level, 0.25))
+        batch = _grown(batch, wanted, target.num_data)
+    h = STEP / np.sqrt(curvature)
+    return Plan(float(h), float(DECAY / h), batch, spent), positions
+
+
+def _stretch(
+    key: Key, target: Target, options: Options, positions: Params, curvature: float, batch: int
+) -> tuple[Record, Params, int]:
+    """A twelfth of the budget, at most 2000 steps: its record, where it ends, and its gradients of one datum."""
+    h = STEP / np.sqrt(curvature)
+    run = runner(sghmc(target.energy, step_size=h, friction=DECAY / h), target.loss, batch_size=batch, thinning=5)
+    per_draw = 5 * options.num_chains * batch * target.gradients_per_row(batch)
+    draws = min(max(8, options.max_gradients // (BLOCKS * per_draw)), 400)
+    chains, record = run.advance(run.init(key, positions, target.data), target.data, draws)
+    return jax.tree.map(np.asarray, record), chains.states.position, draws * per_draw
+
+
+def _grown(batch: int, wanted: float, num_data: int) -> int:
+    """The wanted batch, never smaller than before; all data where that is more than half of them."""
+    size = min(max(batch, int(np.ceil(wanted))), num_data)
+    return num_data if 2 * size > num_data else size
+
+
+def _run(
+    key: Key, target: Target, options: Options, plan: Plan, positions: Params
+) -> tuple[list[Chains], list[Record]]:
+    """The main run in blocks, each checkpointed, both groups in turn."""
+    full = plan.batch_size >= target.num_data
+    thinning = 1 if full else 5
+    runs, chains, records = [], [], []
+    groups = _hot_and_cold(target, positions)
+    for h, group_key, group in zip(_steps(plan), jax.random.split(key), groups, strict=True):
+        kernel = sghmc(target.energy, step_size=h, friction=plan.friction)
+        runs.append(runner(kernel, target.loss, batch_size=plan.batch_size, thinning=thinning))
+        chains.append(runs[-1].init(group_key, group, target.data))
+    per_draw = plan.batch_size * thinning * options.num_chains * target.gradients_per_row(plan.batch_size)
+    draws = max(20, (options.max_gradients - plan.spent) // (BLOCKS * per_draw))
+    for i in range(BLOCKS):
+        for g, run in enumerate(runs):
+            chains[g], new = _block(run, chains[g], target, options, draws, i, g)
+            records[g:] = [_join(records[g], new) if i else new]
+        if i >= 3 and _is_enough(target, options, records):
+            break
+    return chains, records
+
+
+def _block(
+    run: Runner, chains: Chains, target: Target, options: Options, draws: int, i: int, g: int
+) -> tuple[Chains, Record]:
+    path = options.checkpoint and options.checkpoint.with_name(f"{options.checkpoint.name}-block{i}-group{g}")
+    label = f"γ = {target.localization:.3g}, block {i + 1} of at most {BLOCKS}, step {g + 1} of 2"
+    return advance_with_progress(
+        run, chains, target.data, draws, progress=options.progress, checkpoint=path, label=label
+    )
+
+
+def _steps(plan: Plan) -> tuple[float, float]:
+    return plan.step_size, plan.step_size / float(np.sqrt(2))
+
+
+def _hot_and_cold(target: Target, positions: Params) -> tuple[Params, Params]:
+    """Displacements from w* with energy halved or doubled, in the order cold, hot, hot, cold; even and odd chains apart."""
+    number = jax.tree.leaves(positions)[0].shape[0]
+    factor = np.sqrt(np.where(np.isin(np.arange(number) % 4, (1, 2)), 2.0, 0.5))
+
+    def stretch(w: Array, center: Array) -> Array:
+        return center + jnp.asarray(factor, w.dtype).reshape((-1,) + (1,) * center.ndim) * (w - center)
+
+    stretched = jax.tree.map(stretch, positions, target.minimum)
+    return jax.tree.map(lambda a: a[0::2], stretched), jax.tree.map(lambda a: a[1::2], stretched)
+
+
+def _heat(key: Key, target: Target, plan: Plan, chains: Sequence[Chains]) -> float:
+    r"""First-order excess of the estimate at step h by minibatch noise, $h\,\mathrm{tr}\,\Sigma_B/(4\alpha)$ [1].
+
+    Direction i is heated to temperature 1 + h Sigma_ii/(2 alpha), and each direction that the loss confines holds 1/2; a
+    gradient has noise in no others. In the limit of high friction this is the (eps/4) tr Sigma of Leimkuhler-Matthews.
+    """
+    if plan.batch_size >= target.num_data:
+        return 0.0
+    noise_at = jax.jit(lambda k, w: noise_trace(k, target.energy, w, target.data))
+    positions = [c.states.position for c in chains]
+    ends = [_chain(w, c) for w in positions for c in range(jax.tree.leaves(w)[0].shape[0])]
+    keys = jax.random.split(key, len(ends))
+    noise = np.mean([float(noise_at(k, w)) for k, w in zip(keys, ends, strict=True)])
+    return float(plan.step_size * noise / plan.batch_size / (4 * plan.friction))
+
+
+def _is_enough(target: Target, options: Options, records: Sequence[Record]) -> bool:
+    energies = target.nbeta * np.concatenate([np.asarray(r.loss, np.float64) for r in records])
+    if not np.isfinite(energies).all():
+        return False
+    start, drift = warmup_end(energies)
+    estimate = llc(energies[:, start:], nbeta=1.0)
+    return abs(drift) < 2 and rhat(energies[:, start:]) < 1.02 and estimate.mcse <= options.asked(estimate)
+
+
+def _result(target: Target, options: Options, plan: Plan, records: Sequence[Record], heat: float) -> Result:
+    half = options.num_chains // 2
+    joined = jax.tree.map(lambda a, b: np.concatenate([a, b]), *records)
+    energies = target.nbeta * np.asarray(joined.loss, np.float64)
+    alive = np.isfinite(energies).all(1)
+    both = alive[:half].any() and alive[half:].any()
+    start, drift = warmup_end(energies[alive]) if both else (0, np.inf)
+    draws = draws_from_record(joined, start)
+    broken = _divergence_reasons(draws, plan)
+    settings = plan._asdict() | {"sampler": "chains"}
+    del settings["spent"]
+    spent = plan.spent + draws.num_gradients * plan.batch_size * target.gradients_per_row(plan.batch_size)
+    diagnostics = {"divergences": float((~alive).sum()), "datum_gradients": float(spent), "drift": drift}
+    if not both:
+        return Result(
+            {"llc": Estimate(np.nan, np.inf, 1)}, Verdict("not converged", broken), draws, diagnostics, settings
+        )
+    kept = energies[:, start:] - np.repeat([heat, heat / np.sqrt(2)], half)[:, None]
+    estimate, gap = _combine(kept, alive, half, heat)
+    diagnostics |= {
+        "rhat": rhat(kept[alive]),
+        "ess": ess(kept[alive]),
+        "step_gap": gap.value,
+        "step_gap_error": gap.mcse,
+        "noise_correction": heat,
+    }
+    estimates = {"llc": estimate} | _exact_loss_estimates(
+        target, plan, np.asarray(draws.loss, np.float64)[alive], estimate
+    )
+    return Result(estimates, _judge(diagnostics, estimate, options, broken), draws, diagnostics, settings)
+
+
+def _exact_loss_estimates(
+    target: Target, plan: Plan, loss: Float[np.ndarray, "chain draw"], estimate: Estimate
+) -> dict[str, Estimate]:
+    """Estimators that need the loss over all data; none where it was seen through minibatches."""
+    if plan.batch_size < target.num_data:
+        return {}
+    ratio = 1 + 0.5 / np.sqrt(max(estimate.value, 1.0))
+    return {
+        "llc_variance": llc_variance(loss, nbeta=target.nbeta),
+        "llc_two_temperature": llc_two_temperature(loss, nbeta=target.nbeta, ratio=ratio),
+    }
+
+
+def _combine(
+    kept: Float[np.ndarray, "chain draw"], alive: np.ndarray, half: int, heat: float
+) -> tuple[Estimate, Estimate]:
+    """Mean of both groups, and the gap between their steps.
+
+    Half of the gap beyond its own error, and a quarter of the noise correction, join the standard error.
+    """
+    pooled = llc(kept[alive], nbeta=1.0)
+    large, small = (
+        _group_mean(part[keep]) for part, keep in ((kept[:half], alive[:half]), (kept[half:], alive[half:]))
+    )
+    gap = Estimate(large.value - small.value, float(np.hypot(large.mcse, small.mcse)), pooled.dof)
+    bias = max(0.0, gap.value**2 - gap.mcse**2) / 4 + (heat / 4) ** 2
+    return pooled._replace(mcse=float(np.sqrt(pooled.mcse**2 + bias))), gap
+
+
+def _group_mean(values: Float[np.ndarray, "chain draw"]) -> Estimate:
+    """Mean of a group; a single chain counts as two halves, so that its error can be had."""
+    if len(values) == 1:
+        length = values.shape[1] // 2
+        values = np.stack([values[0, :length], values[0, -length:]])
+    return llc(values, nbeta=1.0)
+
+
+def _judge(diagnostics: dict[str, float], estimate: Estimate, options: Options, broken: tuple[str, ...]) -> Verdict:
+    reasons = list(broken)
+    if diagnostics["rhat"] > 1.1:
+        reasons.append(f"R-hat is {diagnostics['rhat']:.2f}: hot and cold starts have not met; raise max_gradients.")
+    if diagnostics["ess"] < 20:
+        reasons.append(f"Only {diagnostics['ess']:.0f} effective draws; raise max_gradients.")
+    if abs(diagnostics["drift"]) > 3.5:
+        reasons.append(
+            f"The trace drifts by {diagnostics['drift']:.1f} standard errors from half to half: the chains are leaving w* or "
+            "have not filled the posterior; raise max_gradients or the localisation."
+        )
+    if reasons:
+        return Verdict("not converged", tuple(reasons))
+    gap, error = abs(diagnostics["step_gap"]), diagnostics["step_gap_error"]
+    if gap > 3.5 * error and gap > 0.05 * abs(estimate.value):
+        return Verdict("biased", (f"The two step sizes disagree by {gap:.3g} ± {error:.2g}: the step is too large.",))
+    return Verdict("converged", options.unmet(estimate))
+
+
+def _divergence_reasons(draws: Draws, plan: Plan) -> tuple[str, ...]:
+    return tuple(
+        f"Chain {chain} diverged at draw {draw} and is left out; a step below {plan.step_size:.2g} or a larger gamma may help."
+        for chain, draw in enumerate(draws.first_divergence)
+        if draw >= 0
+    )
+
+
+def _chain(positions: Params, chain: int) -> Params:
+    return jax.tree.map(lambda a: a[chain], positions)
+
+
+def _join(record: Record, new: Record) -> Record:
+    return jax.tree.map(lambda a, b: np.concatenate([a, b], 1), record, new)

@@ -1,0 +1,137 @@
+"""The low-dimensional way to an estimate: tempered SMC, independent replicates, errors between them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from slt._types import Estimate
+from slt.draws import Draws, Options, Result, Verdict, rhat
+from slt.estimators.llc import replicate_mean, two_temperature
+from slt.samplers.tempering import Tempered, Tempering, tempered_smc
+from slt.targets.target import Target
+
+Energies = Float[np.ndarray, "replicate sweep particle"]
+BLOCK = 25
+"""Sweeps between two looks at the standard error."""
+MAX_BLOCKS = 10
+
+
+def tempered_result(target: Target, options: Options) -> Result:
+    """Estimate by tempered SMC from the prior; sweeps at the posterior until the tolerance is met or 10 blocks are done.
+
+    Raises:
+        ValueError: the prior is improper.
+    """
+    if target.draw_prior is None:
+        raise ValueError(
+            "estimate_llc: tempering starts from the prior, which gamma = 0 makes improper; give gamma > 0 or a box."
+        )
+    leapfrogs = 4 if target.num_params <= 5 else 8
+    smc = _smc(target, leapfrogs)
+    keys = jax.random.split(jax.random.key(options.seed), MAX_BLOCKS + 2)
+    current = smc.run(keys[0])
+    current, warm, _ = smc.sweep(keys[1], current, 5)
+    blocks, rates = [], []
+    for key in keys[2:]:
+        current, energies, rate = smc.sweep(key, current, BLOCK)
+        blocks.append(np.asarray(energies, np.float64))
+        rates.append(np.asarray(rate))
+        estimate = replicate_mean(np.mean(blocks, (0, 2, 3)))
+        if len(blocks) > 1 and estimate.mcse <= options.asked(estimate):
+            break
+    energies, rate = np.concatenate(blocks, 1), np.concatenate(rates, 1)
+    diagnostics = _diagnostics(current, energies, rate)
+    estimates = _estimates(current, energies)
+    draws = _draws(target, current, np.asarray(warm), energies, rate, leapfrogs)
+    return Result(
+        estimates, _judge(diagnostics, estimates["llc"], options), draws, diagnostics, {"sampler": "tempering"}
+    )
+
+
+def _smc(target: Target, leapfrogs: int) -> Tempering:
+    def energy(w: Any) -> Array:
+        return target.nbeta * target.loss(w, target.data)
+
+    assert target.draw_prior is not None
+    return tempered_smc(
+        energy,
+        target.log_prior,
+        target.draw_prior,
+        log_weight=target.log_weight,
+        fold=target.fold,
+        num_particles=int(np.clip(1024 * 200 // target.num_data, 128, 1024)),
+        num_integration_steps=leapfrogs,
+    )
+
+
+def _estimates(smc: Tempered, energies: Energies) -> dict[str, Estimate]:
+    mean = replicate_mean(energies.mean((1, 2)))
+    ratio = 1 + 0.5 / np.sqrt(max(mean.value, 1.0))
+    return {
+        "llc": mean,
+        "llc_variance": replicate_mean(((energies - energies.mean()) ** 2).mean((1, 2))),
+        "llc_two_temperature": replicate_mean(np.array([two_temperature(e, nbeta=1.0, ratio=ratio) for e in energies])),
+        "log_evidence": replicate_mean(np.asarray(smc.log_evidence, np.float64)),
+    }
+
+
+def _diagnostics(smc: Tempered, energies: Energies, rate: Float[np.ndarray, "replicate sweep"]) -> dict[str, float]:
+    """R-hat is of single particles; the effective draws are those whose mean would have the error between replicates."""
+    trace = energies.mean(2)
+    half = trace.shape[1] // 2
+    drift = replicate_mean(trace[:, half:].mean(1) - trace[:, :half].mean(1))
+    mcse = replicate_mean(trace.mean(1)).mcse
+    return {
+        "rhat": rhat(energies[:, ::5, :200].reshape(len(trace), -1)),
+        "ess": float(energies.var() / mcse**2) if mcse > 0 else float(energies.size),
+        "drift": drift.value / drift.mcse if drift.mcse > 0 else 0.0,
+        "drift_size": abs(drift.value),
+        "acceptance_rate": float(rate.mean()),
+        "evidence_spread": float(np.std(np.asarray(smc.log_evidence, np.float64), ddof=1)),
+        "temperatures": float(np.mean(smc.num_temperatures)),
+        "divergences": float((~np.isfinite(energies)).sum()),
+        "lowest_energy": float(energies.min()),
+        "finished": float(np.asarray(smc.finished).all()),
+    }
+
+
+def _draws(
+    target: Target,
+    smc: Tempered,
+    warm: Energies,
+    energies: Energies,
+    rate: Float[np.ndarray, "replicate sweep"],
+    leapfrogs: int,
+) -> Draws:
+    """A chain is a replicate, a draw the mean of its particles after one sweep."""
+    replicates, sweeps, particles = energies.shape
+    moves = (6 * int(np.sum(smc.num_temperatures)) + (sweeps + warm.shape[1]) * replicates) * particles
+    return Draws(
+        loss=energies.mean(2) / target.nbeta,
+        warmup_loss=warm.mean(2) / target.nbeta,
+        acceptance_rate=rate,
+        diverging=~np.isfinite(energies).all(2),
+        first_divergence=np.full(replicates, -1),
+        num_gradients=moves * leapfrogs,
+    )
+
+
+def _judge(diagnostics: dict[str, float], estimate: Estimate, options: Options) -> Verdict:
+    reasons = []
+    if not diagnostics["finished"]:
+        reasons.append("The posterior was not reached from the prior in 500 temperatures; lower nbeta or use chains.")
+    if diagnostics["acceptance_rate"] < 0.05:
+        reasons.append(
+            f"Only {diagnostics['acceptance_rate']:.1%} of the moves were accepted; the particles stand still."
+        )
+    if diagnostics["evidence_spread"] > 1.5:
+        reasons.append(f"log Z spreads by {diagnostics['evidence_spread']:.1f} nats between replicates; use chains.")
+    if abs(diagnostics["drift"]) > 4 and diagnostics["drift_size"] > 0.01 * max(estimate.value, 0.25):
+        reasons.append(f"The estimate still drifts, by {diagnostics['drift']:.1f} standard errors from half to half.")
+    if diagnostics["divergences"]:
+        reasons.append(f"{diagnostics['divergences']:.0f} energies were not finite; check the loss away from w*.")
+    if reasons:
+        return Verdict("not converged", tuple(reasons))
+    return Verdict("converged", options.unmet(estimate))
