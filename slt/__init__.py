@@ -1,0 +1,33 @@
+"""slt: how degenerate is a minimum, how sure are we, and what does it imply — learning coefficients with error bars."""
+
+from slt._types import Estimate as Estimate
+from slt._types import Info as Info
+from slt._types import Sampler as Sampler
+from slt.draws import Draws as Draws
+from slt.draws import Result as Result
+from slt.draws import Verdict as Verdict
+from slt.estimate import estimate_llc as estimate_llc
+from slt.estimate import llc_profile as llc_profile
+from slt.estimators.llc import llc as llc
+from slt.estimators.llc import llc_two_temperature as llc_two_temperature
+from slt.estimators.llc import llc_variance as llc_variance
+from slt.estimators.llc import plateau as plateau
+from slt.samplers.langevin import leimkuhler_matthews as leimkuhler_matthews
+from slt.samplers.langevin import preconditioned as preconditioned
+from slt.samplers.langevin import sghmc as sghmc
+from slt.samplers.langevin import sgld as sgld
+from slt.samplers.langevin import sgnht as sgnht
+from slt.samplers.mcmc import hmc as hmc
+from slt.samplers.mcmc import mala as mala
+from slt.samplers.mcmc import mclmc as mclmc
+from slt.samplers.mcmc import nuts as nuts
+from slt.samplers.run import sample as sample
+from slt.samplers.tempering import tempered_smc as tempered_smc
+from slt.store import load as load
+from slt.store import save as save
+from slt.targets.polish import polish as polish
+from slt.targets.potentials import potential as potential
+from slt.targets.potentials import potentials as potentials
+from slt.targets.target import Target as Target
+from slt.targets.target import loss_target as loss_target
+from slt.targets.target import potential_target as potential_target

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 from scipy import stats
 
@@ -23,18 +24,18 @@ class Info(NamedTuple):
     num_gradients: gradient evaluations spent.
     """
 
-    acceptance_rate: Array
-    diverging: Array
-    num_gradients: Array
+    acceptance_rate: ArrayLike
+    diverging: ArrayLike
+    num_gradients: ArrayLike
 
 
 class Sampler(NamedTuple):
-    """A Markov kernel for exp(-U): `init(position) -> state`, `step(key, state, batch) -> (state, Info)`.
+    """A Markov kernel for exp(-U): `init(position, batch) -> state`, `step(key, state, batch) -> (state, Info)`.
 
     Every state is a NamedTuple with a field `position`.
     """
 
-    init: Callable[[Params], Any]
+    init: Callable[[Params, Batch], Any]
     step: Callable[[Key, Any, Batch], tuple[Any, Info]]
 
 
@@ -53,7 +54,7 @@ class Estimate(NamedTuple):
         if not 0 < probability < 1:
             raise ValueError(f"interval: probability is {probability}; it must lie strictly between 0 and 1.")
         half = self.mcse * stats.t.ppf(0.5 + probability / 2, self.dof)
-        return self.value - half, self.value + half
+        return float(self.value - half), float(self.value + half)
 
     def __str__(self) -> str:
         return f"{self.value:.4g} ± {self.mcse:.2g}"

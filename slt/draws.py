@@ -1,10 +1,10 @@
 """What a run leaves behind: draws with their diagnostics, and the result computed from them."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 from jaxtyping import Float, PyTree
 
 from slt._types import Estimate
@@ -76,16 +76,6 @@ class Options(NamedTuple):
         )
 
 
-def rhat(values: Float[np.ndarray, "chain draw"]) -> float:
-    """Rank-normalised split R-hat (Vehtari et al. 2021, arXiv:1903.08008), by arviz-stats."""
-    return float(array_stats.rhat(np.asarray(values, np.float64), method="rank"))
-
-
-def ess(values: Float[np.ndarray, "chain draw"]) -> float:
-    """Effective sample size for the mean (Vehtari et al. 2021, arXiv:1903.08008), by arviz-stats."""
-    return float(array_stats.ess(np.asarray(values, np.float64), method="mean"))
-
-
 class ValidationRow(NamedTuple):
     """One estimate of `slt validate` beside its exact values.
 
@@ -103,3 +93,22 @@ class ValidationRow(NamedTuple):
     status: str
     seconds: float
     seed: int
+
+
+def rhat(values: Float[np.ndarray, "chain draw"]) -> float:
+    """Rank-normalised split R-hat (Vehtari et al. 2021, arXiv:1903.08008), by arviz-stats."""
+    return _scalar(array_stats.rhat(np.asarray(values, np.float64), method="rank"))
+
+
+def ess(values: Float[np.ndarray, "chain draw"]) -> float:
+    """Effective sample size for the mean (Vehtari et al. 2021, arXiv:1903.08008), by arviz-stats."""
+    return _scalar(array_stats.ess(np.asarray(values, np.float64), method="mean"))
+
+
+def mcse(values: Float[np.ndarray, "chain draw"]) -> float:
+    """Monte Carlo standard error of the mean (Vehtari et al. 2021, arXiv:1903.08008), by arviz-stats."""
+    return _scalar(array_stats.mcse(np.asarray(values, np.float64), method="mean"))
+
+
+def _scalar(value: Any) -> float:
+    return float(np.asarray(value))

@@ -39,8 +39,9 @@ def estimate_llc(
         sampler: "auto", "tempering" or "chains".
         tolerance: standard error to reach, relative to max(estimate, 1/4); the run ends there or with the budget.
         max_gradients: budget of the chains [gradients of one datum, tuning included].
-        num_chains: even, at least 2. batch_size: rows of a minibatch at first, grown where gradient noise asks for it; up
-            to four times as many data are used whole.
+        num_chains: even, at least 2.
+        batch_size: rows of a minibatch at first, grown where gradient noise asks for it; up to four times as many data
+            are used whole.
         checkpoint: file stem; a killed run resumes from it and gives the same bits.
 
     Returns:
@@ -73,7 +74,7 @@ def estimate_llc(
 def llc_profile(
     build: Callable[[float], Target], values: Sequence[float], *, checkpoint: Path | None = None, **options: Any
 ) -> list[Result]:
-    r"""$\hat\lambda$ over localisations or temperatures, with the harmonic prediction beside it (up to 4096 parameters).
+    r"""$\hat\lambda$ over localisations or temperatures, with the harmonic prediction (up to 4096 parameters).
 
     A single gamma and n beta are a modelling choice; only a plateau is a property of the minimum alone.
 
@@ -102,8 +103,8 @@ def _choose(target: Target) -> Callable[[Target, Options], Result]:
 def _judge_minimum(target: Target, result: Result) -> Verdict | None:
     """Refuse where an energy well below that of w* is within reach: the estimate would be too low, or negative.
 
-    The reach of a gradient g against a prior of curvature c is at most (n beta g)^2/(2c) on a convex loss; where that is
-    not negligible, L-BFGS looks for the lower energy itself.
+    The reach of a gradient g against a prior of curvature c is at most (n beta g)^2/(2c) on a convex loss; where that
+    is not negligible, L-BFGS looks for the lower energy itself.
     """
     estimate = result.estimates["llc"]
     size = max(estimate.value, 0.25)
@@ -114,7 +115,7 @@ def _judge_minimum(target: Target, result: Result) -> Verdict | None:
         return None
     reason = (
         f"w* is not a minimum: an energy {worst:.3g} nats below that of w* was found (gradient norm "
-        f"{target.gradient_norm:.2g}), and the estimate {estimate.value:.3g} is too low by up to as much. `polish` w* or "
+        f"{target.gradient_norm:.2g}), and the estimate {estimate.value:.3g} is too low by up to as much. `polish` w*, "
         "train on, or give the weight decay that was trained with."
     )
     return Verdict("not a minimum", (reason, *result.verdict.reasons))

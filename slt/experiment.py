@@ -54,7 +54,7 @@ def run_config(config: Config, *, progress: bool = False, checkpoint: Path | Non
 def validate(
     cases: Sequence[str] | None = None, *, suite: str = "quick", seeds: Sequence[int] = (0,), progress: bool = False
 ) -> list[ValidationRow]:
-    """Default estimates against exact finite-n values, n beta = 1e4: "name" under N(w*, I), "name@box" under the prior on the box.
+    """Default estimates against exact values at n beta = 1e4: "name" under N(w*, I), "name@box" under the box's prior.
 
     Raises:
         ValueError: an unknown suite or case, or one without an exact value.
@@ -121,7 +121,7 @@ def _network_target(config: Config) -> tuple[Callable[[float | None], Target], d
     params, metadata = networks.load_checkpoint(config.model.checkpoint)
     rows = load_npz(config.data.file, scale=config.data.scale or 1.0)
     train, test = split(rows, config.data.num_test or 0, seed=config.data.split_seed or 0)
-    loss = networks.mlp_loss(metadata["activation"], config.model.loss)
+    loss = networks.mlp_loss(metadata["activation"], config.model.loss or "cross_entropy")
 
     def build(gamma: float | None) -> Target:
         return loss_target(
@@ -134,12 +134,12 @@ def _network_target(config: Config) -> tuple[Callable[[float | None], Target], d
         )
 
     facts = {"train_loss": float(np.mean(loss(params, train)))}
-    logits = {"train": networks.mlp_apply(params, train["inputs"], metadata["activation"])}
+    logits = {"train": networks.mlp_apply(params, jnp.asarray(train["inputs"]), metadata["activation"])}
     if len(test["targets"]):
         facts["test_loss"] = float(np.mean(loss(params, test)))
-        logits["test"] = networks.mlp_apply(params, test["inputs"], metadata["activation"])
+        logits["test"] = networks.mlp_apply(params, jnp.asarray(test["inputs"]), metadata["activation"])
     if config.model.loss == "cross_entropy":
         for name, part in (("train", train), ("test", test)):
             if name in logits:
-                facts[f"{name}_accuracy"] = float(networks.accuracy(logits[name], part["targets"]))
+                facts[f"{name}_accuracy"] = float(networks.accuracy(logits[name], jnp.asarray(part["targets"])))
     return build, facts

@@ -19,14 +19,14 @@ MAX_BLOCKS = 10
 
 
 def tempered_result(target: Target, options: Options) -> Result:
-    """Estimate by tempered SMC from the prior; sweeps at the posterior until the tolerance is met or 10 blocks are done.
+    """Estimate by tempered SMC from the prior; sweeps at the posterior until the tolerance is met or the blocks end.
 
     Raises:
         ValueError: the prior is improper.
     """
     if target.draw_prior is None:
         raise ValueError(
-            "estimate_llc: tempering starts from the prior, which gamma = 0 makes improper; give gamma > 0 or a box."
+            "estimate_llc: tempering starts from the prior, improper at gamma = 0; give gamma > 0 or a box."
         )
     leapfrogs = 4 if target.num_params <= 5 else 8
     smc = _smc(target, leapfrogs)
@@ -78,7 +78,7 @@ def _estimates(smc: Tempered, energies: Energies) -> dict[str, Estimate]:
 
 
 def _diagnostics(smc: Tempered, energies: Energies, rate: Float[np.ndarray, "replicate sweep"]) -> dict[str, float]:
-    """R-hat is of single particles; the effective draws are those whose mean would have the error between replicates."""
+    """R-hat is of single particles; the effective draws are as many as would have the error between replicates."""
     trace = energies.mean(2)
     half = trace.shape[1] // 2
     drift = replicate_mean(trace[:, half:].mean(1) - trace[:, :half].mean(1))

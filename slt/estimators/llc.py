@@ -6,10 +6,10 @@ All are functions of L_n(w) - L_n(w*) [nats/datum] at nbeta = n beta; none knows
 from collections.abc import Sequence
 
 import numpy as np
-from arviz_stats.base import array_stats
 from jaxtyping import Float
 
 from slt._types import Estimate
+from slt.draws import ess, mcse
 
 Losses = Float[np.ndarray, "chain draw"]
 
@@ -43,7 +43,7 @@ def llc_variance(excess_loss: Losses, *, nbeta: float) -> Estimate:
 
 
 def llc_two_temperature(excess_loss: Losses, *, nbeta: float, ratio: float = 1.5) -> Estimate:
-    r"""Two temperatures from one run: $\lambda = (E_{1} - E_{2}) / (1/b_1 - 1/b_2)$, $E_j = \mathbb{E}_{b_j}[L_n - L_n(w^*)]$.
+    r"""Two temperatures of one run: $\lambda = (E_1 - E_2)/(1/b_1 - 1/b_2)$, $E_j = \mathbb{E}_{b_j}[L_n - L_n(w^*)]$.
 
     b_1 = nbeta is the sampled one and b_2 = ratio nbeta is reached by the weights exp(-(b_2 - b_1) L).
     The standard error is that of the linearised ratio. Source: Watanabe 2013, JMLR 14:867, eq. 20.
@@ -78,10 +78,8 @@ def replicate_mean(values: Float[np.ndarray, " replicate"]) -> Estimate:
 
 
 def _mean(values: Losses) -> Estimate:
-    """Mean over all draws; mcse by arviz-stats, its dof from the effective sample size of the scarcer of n and chains."""
-    mcse = float(array_stats.mcse(values, method="mean"))
-    effective = float(array_stats.ess(values, method="mean"))
-    return Estimate(float(values.mean()), mcse, max(values.shape[0] - 1.0, effective / 10 - 1))
+    """Mean over all draws; the dof of its error are a tenth of the effective draws, as of ten-draw batch means."""
+    return Estimate(float(values.mean()), mcse(values), max(values.shape[0] - 1.0, ess(values) / 10 - 1))
 
 
 def _checked(where: str, losses: Losses) -> np.ndarray:
@@ -93,8 +91,8 @@ def _checked(where: str, losses: Losses) -> np.ndarray:
     if not np.isfinite(losses).all():
         chain, draw = np.argwhere(~np.isfinite(losses))[0]
         raise ValueError(
-            f"{where}: the loss of chain {chain}, draw {draw} is {losses[chain, draw]}; a diverged chain may not enter a mean. "
-            "Lower the step size."
+            f"{where}: the loss of chain {chain}, draw {draw} is {losses[chain, draw]}; a diverged chain may not "
+            "enter a mean. Lower the step size."
         )
     return losses
 

@@ -13,7 +13,7 @@ DENSE_DIM = 4096
 
 
 def hessian_eigenvalues(target: Target) -> Float[np.ndarray, " dim"]:
-    """All eigenvalues of the Hessian of L_n at w*, ascending [nats/datum per squared unit]: one gradient's derivative a column.
+    """All eigenvalues of the Hessian of L_n at w*, ascending [nats/datum per squared unit], from the dense matrix.
 
     Raises:
         ValueError: more than 4096 parameters.
@@ -34,7 +34,7 @@ def hessian_eigenvalues(target: Target) -> Float[np.ndarray, " dim"]:
 
 
 def harmonic_llc(eigenvalues: Float[np.ndarray, " dim"], *, nbeta: float, precision: float) -> float:
-    r"""$\tfrac12\sum_i \lambda_i/(\lambda_i + \gamma/(n\beta))$: the estimate if the landscape were its Hessian, negative parts dropped.
+    r"""$\tfrac12\sum_i \lambda_i/(\lambda_i + \gamma/(n\beta))$: the estimate of a quadratic loss.
 
     Args:
         eigenvalues: of the Hessian of L_n [nats/datum per squared unit].

@@ -1,7 +1,7 @@
 r"""Stochastic-gradient kernels for exp(-U): unadjusted, one gradient a step.
 
-Convention: w' = w - eps grad U + sqrt(2 eps) xi. Welling & Teh and Lau et al. write eps/2 for our eps: theirs is twice ours.
-Each kernel is biased at a finite step; `tune` measures the bias and the tests hold each kernel to its *own* stationary law.
+Convention: w' = w - eps grad U + sqrt(2 eps) xi. Welling & Teh and Lau et al. write eps/2 for our eps: theirs is twice
+ours. Each kernel is biased at a finite step; the tests hold each one to its *own* stationary law.
 """
 
 from typing import NamedTuple
@@ -110,7 +110,7 @@ def _kinetic(energy: Energy, time_step: Scalar | float, decay: Scalar | float) -
 def preconditioned(
     energy: Energy, *, step_size: float, num_adapt: int | None, decay: float = 0.99, damping: float = 1e-3
 ) -> Sampler:
-    r"""RMSProp-preconditioned Langevin, $w' = w - \epsilon P\nabla U + \sqrt{2\epsilon P}\,\xi$, $P = 1/(\sqrt{\hat v} + a)$.
+    r"""RMSProp Langevin, $w' = w - \epsilon P\nabla U + \sqrt{2\epsilon P}\,\xi$ with $P = 1/(\sqrt{\hat v} + a)$.
 
     Args:
         num_adapt: v follows the squared gradient of U for this many steps and is then frozen, which makes the kernel
@@ -192,5 +192,5 @@ def _info(value: Scalar) -> Info:
 
 def _check_positive(where: str, **values: float) -> None:
     for name, value in values.items():
-        if not isinstance(value, jax.core.Tracer) and not value > 0:
+        if not isinstance(value, jax.Array) and not value > 0:
             raise ValueError(f"{where}: {name} is {value}; it must be positive.")

@@ -1,4 +1,4 @@
-"""Exact kernels through BlackJAX: MALA, HMC, NUTS, MCLMC. They need the same batch, the whole data set, at every step."""
+"""Kernels through BlackJAX: MALA, HMC, NUTS, MCLMC. They need the same batch, the whole data set, at every step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,7 +44,7 @@ def hmc(
 
     def step(key: Key, state: Any, batch: Batch) -> tuple[Any, Info]:
         scale_key, key = jax.random.split(key)
-        epsilon = step_size * 10 ** (-decades * jax.random.uniform(scale_key))
+        epsilon: Any = step_size * 10 ** (-decades * jax.random.uniform(scale_key))
         mass = _unit_mass(state.position) if inverse_mass_matrix is None else inverse_mass_matrix
         state, info = kernel(key, state, _log_density(energy, batch), epsilon, mass, num_integration_steps)
         return state, Info(info.acceptance_rate, info.is_divergent, jnp.asarray(num_integration_steps, jnp.int32))
@@ -61,13 +61,13 @@ def nuts(
     def step(key: Key, state: Any, batch: Batch) -> tuple[Any, Info]:
         mass = _unit_mass(state.position) if inverse_mass_matrix is None else inverse_mass_matrix
         state, info = kernel(key, state, _log_density(energy, batch), step_size, mass, max_doublings)
-        return state, Info(info.acceptance_rate, info.is_divergent, info.num_integration_steps.astype(jnp.int32))
+        return state, Info(info.acceptance_rate, info.is_divergent, jnp.asarray(info.num_integration_steps, jnp.int32))
 
     return Sampler(_init(blackjax_nuts.init, energy), step)
 
 
 def mclmc(energy: Energy, *, step_size: float, decoherence_length: float) -> Sampler:
-    """Microcanonical Langevin Monte Carlo, unadjusted: biased by its energy error. Source: Robnik et al. 2023, arXiv:2212.08549."""
+    """Microcanonical Langevin, unadjusted: biased by its energy error. Source: Robnik et al. 2023, arXiv:2212.08549."""
     kernel = blackjax_mclmc.build_kernel(integrator=integrators.isokinetic_mclachlan)
 
     def init(position: Params, batch: Batch) -> Any:

@@ -40,7 +40,7 @@ def _hashed_normal(words: Array, offset: int, shape: tuple[int, ...]) -> Array:
 
 
 def _mix(x: Array) -> Array:
-    """A bijection of 32-bit words whose output bits each depend on all input bits (constants: Wellons 2018, hash-prospector)."""
+    """A bijection of 32-bit words, each output bit depending on all input bits (constants: Wellons 2018)."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
     x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
     return x ^ (x >> 16)

@@ -163,7 +163,8 @@ def advance_with_progress(
 ) -> tuple[Chains, Record]:
     """`run.advance` in at most 20 stretches, with a progress bar and a checkpoint after each."""
     stretch = max(1, -(-num_draws // 20))
-    record, done = None, 0
+    record: Any = None
+    done = 0
     fingerprint = {
         "num_draws": num_draws,
         "start": int(chains.index),

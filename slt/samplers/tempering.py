@@ -1,8 +1,8 @@
 r"""Adaptive tempered sequential Monte Carlo, prior to posterior, through BlackJAX.
 
 Independent replicates each carry particles along p_t(w) ~ prior(w) exp(-t U(w)), t from 0 to 1. The moves are HMC whose
-step is drawn log-uniformly over nearly three decades, so that thin valleys and their crossings are both entered; the upper
-end follows the acceptance from one temperature to the next, the mass matrix the spread of the particles.
+step is drawn log-uniformly over nearly three decades, so that thin valleys and their crossings are both entered; the
+upper end follows the acceptance from one temperature to the next, the mass matrix the spread of the particles.
 Replicates are independent, so the standard error between them is right whatever happens within.
 
 Source: Del Moral, Doucet & Jasra 2006; adaptive schedule: Jasra et al. 2011, doi:10.1111/j.1467-9469.2010.00723.x.
@@ -89,72 +89,109 @@ def tempered_smc(
             f"tempered_smc: {num_replicates} replicates of {num_particles} particles; at least 2 of 8 are needed."
         )
     unravel = ravel_pytree(draw_prior(jax.random.key(0)))[1]
-    kernel = hmc.build_kernel()
-
-    def log_likelihood(x: Array) -> Scalar:
-        return -energy(unravel(x))
-
-    def flat_prior(x: Array) -> Scalar:
-        return log_prior(unravel(x))
-
-    def log_density(x: Array) -> Scalar:
-        return flat_prior(x) + log_likelihood(x)
-
-    def move(key: Key, state: Any, density: Callable, scale: Array, top: Scalar) -> tuple[Any, Any]:
-        scale_key, key = jax.random.split(key)
-        exponent = top - DECADES * jax.random.uniform(scale_key)
-        step = 1.2 * scale.size**-0.25 * 10.0**exponent
-        return kernel(key, state, density, step, scale**2, num_integration_steps)
-
-    smc_kernel = adaptive_tempered.build_kernel(
-        flat_prior, log_likelihood, move, hmc.init, resampling.systematic, target_ess
+    flat = _Flat(
+        log_likelihood=lambda x: -energy(unravel(x)),
+        log_prior=lambda x: log_prior(unravel(x)),
+        log_weight=lambda x: log_weight(unravel(x)),
+        fold=lambda x: ravel_pytree(fold(unravel(x)))[0],
+        draw=lambda key: ravel_pytree(draw_prior(key))[0],
     )
-
-    def spread(state: Any) -> Array:
-        folded = jax.vmap(lambda x: ravel_pytree(fold(unravel(x)))[0])(state.particles)
-        mean = state.weights @ folded
-        return jnp.sqrt(state.weights @ (folded - mean) ** 2) + 1e-12
-
-    def one_run(key: Key) -> Tempered:
-        draw_key, move_key, resample_key = jax.random.split(key, 3)
-        particles = jax.vmap(lambda k: ravel_pytree(draw_prior(k))[0])(jax.random.split(draw_key, num_particles))
-        weights = jax.vmap(lambda x: log_weight(unravel(x)))(particles)
-        start = tempered.init(particles)._replace(weights=jax.nn.softmax(weights))
-
-        def body(carry: tuple) -> tuple:
-            i, state, evidence, top = carry
-            parameters = {"scale": spread(state)[None], "top": top[None]}
-            state, info = smc_kernel(jax.random.fold_in(move_key, i), state, num_moves, parameters)
-            top = jnp.minimum(TOP, top + info.update_info.acceptance_rate.mean() - TARGET_ACCEPTANCE)
-            return i + 1, state, evidence + info.log_likelihood_increment, top
-
-        def unfinished(carry: tuple) -> Array:
-            return (carry[1].tempering_param < 1 - 1e-9) & (carry[0] < max_temperatures)
-
-        zero = jnp.zeros((), particles.dtype)
-        first = (0, start._replace(tempering_param=zero), zero, zero + TOP)
-        count, state, evidence, top = jax.lax.while_loop(unfinished, body, first)
-        chosen = resampling.systematic(resample_key, state.weights, num_particles)
-        states = jax.vmap(lambda x: hmc.init(x, log_density))(state.particles[chosen])
-        finished = state.tempering_param >= 1 - 1e-9
-        return Tempered(states, Moves(spread(state), top), evidence, count, finished)
+    move = _multiscale_hmc(num_integration_steps)
+    kernel = adaptive_tempered.build_kernel(
+        flat.log_prior, flat.log_likelihood, move, hmc.init, resampling.systematic, target_ess
+    )
+    one_run = _replicate(flat, kernel, num_particles, num_moves, max_temperatures)
+    one_sweep = _sweeps(flat, move)
 
     def run(key: Key) -> Tempered:
         return jax.lax.map(one_run, jax.random.split(key, num_replicates))
 
     def sweep(key: Key, current: Tempered, num_sweeps: int) -> tuple[Tempered, Array, Array]:
-        def one_replicate(args: tuple) -> tuple:
-            key, states, moves = args
-
-            def body(states: Any, key: Key) -> tuple[Any, tuple]:
-                keys = jax.random.split(key, num_particles)
-                states, info = jax.vmap(lambda k, s: move(k, s, log_density, *moves))(keys, states)
-                return states, (-jax.vmap(log_likelihood)(states.position), info.acceptance_rate.mean())
-
-            return jax.lax.scan(body, states, jax.random.split(key, num_sweeps))
-
         keys = jax.random.split(key, num_replicates)
-        states, (energies, rates) = jax.lax.map(one_replicate, (keys, current.states, current.moves))
+        arguments = (keys, current.states, current.moves)
+        states, (energies, rates) = jax.lax.map(lambda a: one_sweep(*a, num_sweeps), arguments)
         return current._replace(states=states), energies, rates
 
     return Tempering(jax.jit(run), jax.jit(sweep, static_argnums=2))
+
+
+class _Flat(NamedTuple):
+    """The target on flat vectors."""
+
+    log_likelihood: Callable[[Array], Scalar]
+    log_prior: Callable[[Array], Scalar]
+    log_weight: Callable[[Array], Scalar]
+    fold: Callable[[Array], Array]
+    draw: Callable[[Key], Array]
+
+    def log_density(self, x: Array) -> Scalar:
+        return self.log_prior(x) + self.log_likelihood(x)
+
+    def spread(self, state: Any) -> Array:
+        """Weighted standard deviation of the particles, coordinate by coordinate, inside the domain."""
+        folded = jax.vmap(self.fold)(state.particles)
+        mean = state.weights @ folded
+        return jnp.sqrt(state.weights @ (folded - mean) ** 2) + 1e-12
+
+
+def _multiscale_hmc(num_integration_steps: int) -> Callable:
+    """HMC whose step, in units of the particles' spread, is log-uniform over DECADES below 10^top."""
+    kernel = hmc.build_kernel()
+
+    def move(key: Key, state: Any, density: Callable, scale: Array, top: Scalar) -> tuple[Any, Any]:
+        scale_key, key = jax.random.split(key)
+        exponent = top - DECADES * jax.random.uniform(scale_key)
+        step: Any = 1.2 * scale.size**-0.25 * 10.0**exponent
+        return kernel(key, state, density, step, scale**2, num_integration_steps)
+
+    return move
+
+
+def _replicate(
+    flat: _Flat, kernel: Callable, num_particles: int, num_moves: int, max_temperatures: int
+) -> Callable[[Key], Tempered]:
+    """One population from prior to posterior, resampled to equal weights at the end."""
+
+    def start(key: Key) -> tuple:
+        particles = jax.vmap(flat.draw)(jax.random.split(key, num_particles))
+        weights = jax.nn.softmax(jax.vmap(flat.log_weight)(particles))
+        zero = jnp.zeros((), particles.dtype)
+        state = tempered.init(particles)._replace(weights=weights, tempering_param=zero)
+        return jnp.zeros((), jnp.int32), state, zero, zero + TOP
+
+    def unfinished(carry: tuple) -> Array:
+        return (carry[1].tempering_param < 1 - 1e-9) & (carry[0] < max_temperatures)
+
+    def one_run(key: Key) -> Tempered:
+        draw_key, move_key, resample_key = jax.random.split(key, 3)
+
+        def body(carry: tuple) -> tuple:
+            i, state, evidence, top = carry
+            parameters = {"scale": flat.spread(state)[None], "top": top[None]}
+            state, info = kernel(jax.random.fold_in(move_key, i), state, num_moves, parameters)
+            top = jnp.minimum(TOP, top + info.update_info.acceptance_rate.mean() - TARGET_ACCEPTANCE)
+            return i + 1, state, evidence + info.log_likelihood_increment, top
+
+        count, state, evidence, top = jax.lax.while_loop(unfinished, body, start(draw_key))
+        chosen = resampling.systematic(resample_key, state.weights, num_particles)
+        states = jax.vmap(lambda x: hmc.init(x, flat.log_density))(state.particles[chosen])
+        finished = state.tempering_param >= 1 - 1e-9
+        return Tempered(states, Moves(flat.spread(state), top), evidence, count, finished)
+
+    return one_run
+
+
+def _sweeps(flat: _Flat, move: Callable) -> Callable:
+    """Moves of all particles of one replicate at t = 1, and U after each."""
+
+    def one_replicate(key: Key, states: Any, moves: Moves, num_sweeps: int) -> tuple:
+        number = states.position.shape[0]
+
+        def body(states: Any, key: Key) -> tuple[Any, tuple]:
+            keys = jax.random.split(key, number)
+            states, info = jax.vmap(lambda k, s: move(k, s, flat.log_density, *moves))(keys, states)
+            return states, (-jax.vmap(flat.log_likelihood)(states.position), info.acceptance_rate.mean())
+
+        return jax.lax.scan(body, states, jax.random.split(key, num_sweeps))
+
+    return one_replicate

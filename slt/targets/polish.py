@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from slt._types import Batch, Params
-from slt.targets.target import LossPerDatum, Target
+from slt.targets.inputs import LossPerDatum
+from slt.targets.target import Target
 
 
 def polish(

@@ -2,7 +2,8 @@ r"""What is sampled: a loss, its data and a localising prior become one energy.
 
 Conventions of the whole package, decided here and nowhere else:
 
-- L_n(w) is the mean loss per datum (negative log-likelihood) [nats/datum]; n is the size of the data set, never of a batch.
+- L_n(w) is the mean loss per datum (negative log-likelihood) [nats/datum]; n is the size of the data set, never of a
+  batch.
 - U(w) = n beta (L_n(w) - L_n(w*)) + (gamma/2) |w - w*|^2 [nats]; samplers target exp(-U).
 - beta is the inverse temperature, 1/log n unless given (Watanabe 2013, JMLR 14:867); gamma is the localisation.
 - A minibatch energy uses n beta times the batch mean. The loss at w* is subtracted datum by datum, and where the
@@ -10,18 +11,30 @@ Conventions of the whole package, decided here and nowhere else:
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from slt._types import Batch, Energy, Key, Params, Scalar
+from slt.targets.inputs import (
+    LossPerDatum,
+    check_data,
+    check_localization,
+    check_loss,
+    check_params,
+    check_temperature,
+    dot,
+    select,
+    size,
+)
+from slt.targets.priors import box_prior, gaussian_prior
 
-LossPerDatum = Callable[[Params, Any], Float[Array, " batch"]]
+CHUNK = 4096
+"""Rows at a time where the whole data set is gone through."""
 
 
 class Target(NamedTuple):
@@ -30,9 +43,9 @@ class Target(NamedTuple):
     energy: U(w; batch) [nats]. loss: L_B(w) - L_B(w*) [nats/datum]. log_likelihood: per datum [nats], or None.
     draw_prior: a draw of the localising prior, None where it is improper; log_prior: its log density up to a constant;
     log_weight: log of the further factor on that prior (0 for most). fold: maps a position into the domain.
+    data: the whole data set, one leading axis of length n; pass it, or rows of it, as `batch`.
     precision: curvature of the whole prior, gamma + n beta weight_decay.
-    gradient_norm: |grad U(w*)|/(n beta), 0 at a minimum; gradient_noise: norm of the standard deviation of one datum's
-    gradient at w*. data: the whole data set, one leading axis of length n; pass it, or rows of it, as `batch`.
+    gradient_norm: |grad U(w*)|/(n beta), 0 at a minimum. control_variate: whether minibatch gradients use one.
     """
 
     energy: Energy
@@ -50,7 +63,6 @@ class Target(NamedTuple):
     precision: float
     loss_at_minimum: float
     gradient_norm: float
-    gradient_noise: float
     control_variate: bool
 
     @property
@@ -58,14 +70,14 @@ class Target(NamedTuple):
         """n times beta [1]."""
         return self.num_data * self.inverse_temperature
 
-    def gradients_per_row(self, batch_size: int) -> int:
-        """Gradients that a row of a batch costs: two where the control variate is at work."""
-        return 2 if self.control_variate and batch_size < self.num_data else 1
-
     @property
     def num_params(self) -> int:
         """Number d of sampled parameters."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.minimum))
+        return size(self.minimum)
+
+    def gradients_per_row(self, batch_size: int) -> int:
+        """Gradients that a row of a batch costs: two where the control variate is at work."""
+        return 2 if self.control_variate and batch_size < self.num_data else 1
 
 
 def loss_target(
@@ -87,7 +99,7 @@ def loss_target(
         data: pytree of arrays with one common leading axis of length n.
         inverse_temperature: beta; 1/log n by default.
         localization: gamma; by default d/|w*|^2, so that the localising ball is as wide as w* itself
-            (1 where w* = 0). The answer depends on it: see `localization_profile`.
+            (1 where w* = 0). The answer depends on it: see `llc_profile`.
         weight_decay: a of the trained objective L_n + (a/2)|w|^2 [nats/datum per squared unit]; it enters the prior,
             exp(-n beta (a/2) |w|^2), and not the loss, so that w* is the minimum of U.
         control_variate: subtract the gradient noise at w* from minibatch gradients, at the price of a second
@@ -100,42 +112,25 @@ def loss_target(
 
     Source: Lau et al. 2023, arXiv:2308.12108; control variates: Baker et al. 2019, arXiv:1706.05439.
     """
-    params = jax.tree.map(jnp.asarray, params)
-    data = jax.tree.map(jnp.asarray, data)
-    n = _check_data(data)
-    _check_params(params)
-    loss, params = _select(loss, params, trainable)
-    _check_loss(loss, params, data, n)
-    beta = _check_temperature(inverse_temperature, n)
-    gamma = _check_localization(localization, params)
-
+    params, data = (jax.tree.map(jnp.asarray, tree) for tree in (params, data))
+    n = check_data(data)
+    check_params(params)
+    loss, params = select(loss, params, trainable)
+    check_loss(loss, params, data)
+    beta = check_temperature(inverse_temperature, n)
+    gamma = check_localization(localization, params)
     if not (weight_decay >= 0 and math.isfinite(weight_decay)):
         raise ValueError(f"weight_decay is {weight_decay}; it must be finite and at least 0.")
-    baseline = map_data(lambda batch: loss(params, batch), data)
-    if not bool(jnp.isfinite(baseline).all()):
-        row = int(jnp.argmin(jnp.isfinite(baseline)))
-        raise ValueError(
-            f"loss_target: the loss of datum {row} at params is {baseline[row]}; every loss must be finite."
-        )
-    gradient, noise = _gradient_moments(loss, params, data)
+    baseline = _baseline(loss, params, data)
+    gradient = _full_gradient(loss, params, data)
     if control_variate is None:
-        control_variate = n * beta * noise > 0.01 * max(gamma, 1.0) * math.sqrt(_size(params))
-
-    def excess(w: Params, batch: Batch) -> Scalar:
-        rows, loss_at_minimum = batch
-        value = jnp.mean(loss(w, rows) - loss_at_minimum)
-        if control_variate and loss_at_minimum.shape[0] != n:
-            batch_gradient = jax.grad(lambda v: jnp.mean(loss(v, rows)))(params)
-            value += _dot(jax.tree.map(jnp.subtract, gradient, batch_gradient), jax.tree.map(jnp.subtract, w, params))
-        return value
-
-    def energy(w: Params, batch: Batch) -> Scalar:
-        return n * beta * excess(w, batch) - log_prior(w)
-
-    log_prior, draw_prior = _gaussian_prior(params, gamma, n * beta * weight_decay)
+        noise = _gradient_noise(loss, params, data, gradient)
+        control_variate = n * beta * noise > 0.01 * max(gamma, 1.0) * math.sqrt(size(params))
+    log_prior, draw_prior = gaussian_prior(params, gamma, n * beta * weight_decay)
+    excess = _excess_loss(loss, params, gradient if control_variate else None, n)
     force = jax.tree.map(lambda g, w: g + weight_decay * w, gradient, params)
     return Target(
-        energy=energy,
+        energy=lambda w, batch: n * beta * excess(w, batch) - log_prior(w),
         loss=excess,
         log_likelihood=lambda w, batch: -loss(w, batch[0]),
         draw_prior=draw_prior,
@@ -149,8 +144,7 @@ def loss_target(
         localization=gamma,
         precision=gamma + n * beta * weight_decay,
         loss_at_minimum=float(np.mean(np.asarray(baseline, np.float64))),
-        gradient_norm=float(jnp.sqrt(_dot(force, force))),
-        gradient_noise=noise,
+        gradient_norm=float(jnp.sqrt(dot(force, force))),
         control_variate=control_variate,
     )
 
@@ -178,19 +172,15 @@ def potential_target(
         ValueError: nbeta <= 0, gamma < 0, a box that is empty or does not hold w*, or K(w*) not finite.
     """
     minimum = jax.tree.map(jnp.asarray, minimum)
-    _check_params(minimum)
-    if not nbeta > 0 or not math.isfinite(nbeta):
+    check_params(minimum)
+    if not (nbeta > 0 and math.isfinite(nbeta)):
         raise ValueError(f"potential_target: nbeta is {nbeta}; it must be positive and finite.")
     weight = log_weight or (lambda w: jnp.zeros(()))
-    fold, gamma = (lambda w: w), 0.0
-    if box is None:
-        gamma = _check_localization(localization, minimum)
-        log_base, draw_prior = _gaussian_prior(minimum, gamma)
-    else:
-        fold, draw_prior = _box(box, minimum)
-        log_base = lambda w: jnp.zeros(())  # noqa: E731
-    floor = potential(minimum)
-    gradient = jax.grad(potential)(minimum)
+    gamma = check_localization(localization, minimum) if box is None else 0.0
+    log_base, draw_prior, fold = (
+        (*gaussian_prior(minimum, gamma), lambda w: w) if box is None else box_prior(box, minimum)
+    )
+    floor, gradient = jax.value_and_grad(potential)(minimum)
     if not bool(jnp.isfinite(floor)):
         raise ValueError(f"potential_target: the potential at the minimum is {floor}; it must be finite.")
 
@@ -215,158 +205,61 @@ def potential_target(
         localization=gamma,
         precision=gamma,
         loss_at_minimum=float(floor),
-        gradient_norm=0.0 if box is not None else float(jnp.sqrt(_dot(gradient, gradient))),
-        gradient_noise=0.0,
+        # a minimum on the wall of a box may have a gradient
+        gradient_norm=0.0 if box is not None else float(jnp.sqrt(dot(gradient, gradient))),
         control_variate=False,
     )
 
 
-def map_data(fn: Callable[[Any], Float[Array, " batch"]], data: PyTree[Array], *, chunk: int = 4096) -> Array:
-    """fn over chunks of rows, joined: per-datum values without a temporary of the size of the data set."""
+def _excess_loss(loss: LossPerDatum, params: Params, gradient: Params | None, n: int) -> Energy:
+    """(w, (rows, their losses at w*)) -> L_B(w) - L_B(w*), with the control variate where `gradient` is given."""
+
+    def excess(w: Params, batch: Batch) -> Scalar:
+        rows, loss_at_minimum = batch
+        value = jnp.mean(loss(w, rows) - loss_at_minimum)
+        if gradient is None or loss_at_minimum.shape[0] == n:
+            return value
+        batch_gradient = jax.grad(lambda v: jnp.mean(loss(v, rows)))(params)
+        noise = jax.tree.map(jnp.subtract, batch_gradient, gradient)
+        return value - dot(noise, jax.tree.map(jnp.subtract, w, params))
+
+    return excess
+
+
+def _baseline(loss: LossPerDatum, params: Params, data: PyTree[Array]) -> Float[Array, " n"]:
+    """Loss of every datum at w* [nats]."""
+    compiled = jax.jit(lambda rows: loss(params, rows))
+    baseline = jnp.concatenate([compiled(rows) for rows in _chunks(data)])
+    if not bool(jnp.isfinite(baseline).all()):
+        row = int(jnp.argmin(jnp.isfinite(baseline)))
+        raise ValueError(f"loss_target: the loss of datum {row} at params is {baseline[row]}; all must be finite.")
+    return baseline
+
+
+def _full_gradient(loss: LossPerDatum, params: Params, data: PyTree[Array]) -> Params:
+    """grad L_n(w*)."""
     n = jax.tree.leaves(data)[0].shape[0]
-    compiled = jax.jit(fn)
-    parts = [compiled(jax.tree.map(lambda a: a[i : i + chunk], data)) for i in range(0, n, chunk)]
-    return jnp.concatenate(parts)
-
-
-def _gradient_moments(loss: LossPerDatum, params: Params, data: PyTree[Array]) -> tuple[Params, float]:
-    """grad L_n(w*), and the norm of the standard deviation of one datum's gradient, from 64 rows."""
-    n = jax.tree.leaves(data)[0].shape[0]
-    chunk = 4096
-
-    @jax.jit
-    def total(rows: Any) -> Params:
-        return jax.grad(lambda w: jnp.sum(loss(w, rows)))(params)
-
-    chunks = (jax.tree.map(lambda a: a[i : i + chunk], data) for i in range(0, n, chunk))
+    part = jax.jit(lambda rows: jax.grad(lambda w: jnp.sum(loss(w, rows)) / n)(params))
     gradient = jax.tree.map(jnp.zeros_like, params)
-    for rows in chunks:
-        gradient = jax.tree.map(lambda g, h: g + h / n, gradient, total(rows))
-    some = np.linspace(0, n - 1, min(n, 64)).astype(int)
-
-    @jax.jit
-    def square(i: Array) -> Scalar:
-        row = jax.tree.map(lambda a: a[i][None], data)
-        deviation = jax.tree.map(jnp.subtract, jax.grad(lambda w: loss(w, row)[0])(params), gradient)
-        return _dot(deviation, deviation)
-
-    return gradient, float(np.sqrt(np.mean([float(square(i)) for i in some])))
+    for rows in _chunks(data):
+        gradient = jax.tree.map(jnp.add, gradient, part(rows))
+    return gradient
 
 
-def _gaussian_prior(center: Params, gamma: float, decay: float = 0.0) -> tuple[Callable, Callable | None]:
-    """Log of exp(-(gamma/2)|w - w*|^2 - (decay/2)|w|^2), and a draw of that Gaussian (None where it is flat)."""
-    precision = gamma + decay
+def _gradient_noise(loss: LossPerDatum, params: Params, data: PyTree[Array], gradient: Params) -> float:
+    """Root of the mean squared deviation of one datum's gradient at w*, from 64 rows."""
+    n = jax.tree.leaves(data)[0].shape[0]
 
-    def log_prior(w: Params) -> Scalar:
-        shift = jax.tree.map(jnp.subtract, w, center)
-        value = -0.5 * gamma * _dot(shift, shift)
-        return value - 0.5 * decay * _dot(w, w) if decay else value
+    def square(row: Array) -> Scalar:
+        datum = jax.tree.map(lambda a: a[row][None], data)
+        deviation = jax.tree.map(jnp.subtract, jax.grad(lambda w: loss(w, datum)[0])(params), gradient)
+        return dot(deviation, deviation)
 
-    def draw(key: Key) -> Params:
-        flat, unravel = ravel_pytree(center)
-        return unravel(
-            flat * (gamma / precision) + jax.random.normal(key, flat.shape, flat.dtype) / math.sqrt(precision)
-        )
-
-    return log_prior, draw if precision > 0 else None
+    rows = jnp.linspace(0, n - 1, min(n, 64)).astype(int)
+    return float(jnp.sqrt(jnp.mean(jax.jit(lambda r: jax.lax.map(square, r))(rows))))
 
 
-def _box(box: tuple[Any, Any], minimum: Array) -> tuple[Callable, Callable]:
-    """Reflection at the walls of a box, and a uniform draw inside it."""
-    low, high = (jnp.broadcast_to(jnp.asarray(side, minimum.dtype), minimum.shape) for side in box)
-    if not bool((high > low).all()):
-        raise ValueError(f"potential_target: box is {box}; every upper side must exceed the lower one.")
-    if not bool(((minimum >= low) & (minimum <= high)).all()):
-        raise ValueError(
-            f"potential_target: the minimum {minimum} lies outside the box {box}; give a box that holds it."
-        )
-    width = high - low
-
-    def fold(w: Array) -> Array:
-        phase = jnp.mod((w - low) / width, 2.0)
-        return low + width * jnp.where(phase < 1, phase, 2 - phase)
-
-    return fold, lambda key: jax.random.uniform(key, low.shape, low.dtype, minval=low, maxval=high)
-
-
-def _select(loss: LossPerDatum, params: Params, trainable: Callable[[str], bool] | None) -> tuple[LossPerDatum, Params]:
-    """The loss as a function of the accepted leaves alone, keyed by their path."""
-    if trainable is None:
-        return loss, params
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
-    names = [
-        "/".join(str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path) for path, _ in leaves
-    ]
-    chosen = [trainable(name) for name in names]
-    if not any(chosen):
-        raise ValueError(f"loss_target: trainable accepts no leaf; the leaves are {', '.join(names)}.")
-    fixed = [leaf for _, leaf in leaves]
-
-    def restricted(free: Params, rows: Any) -> Array:
-        return loss(treedef.unflatten([free.get(name, leaf) for name, leaf in zip(names, fixed, strict=True)]), rows)
-
-    return restricted, {name: leaf for name, leaf, keep in zip(names, fixed, chosen, strict=True) if keep}
-
-
-def _check_data(data: PyTree[Array]) -> int:
-    sizes = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(data)}
-    if len(sizes) != 1 or None in sizes:
-        raise ValueError(
-            f"loss_target: the leading axes of data are {sizes}; all arrays need the same number n of rows."
-        )
-    n = sizes.pop()
-    if n < 3:
-        raise ValueError(f"loss_target: data has n = {n} rows; at least 3 are needed, since beta = 1/log n.")
-    for leaf in jax.tree.leaves(data):
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.isfinite(leaf).all()):
-            raise ValueError("loss_target: data holds NaN or infinite values; remove or impute those rows first.")
-    return n
-
-
-def _check_params(params: Params) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        where = jax.tree_util.keystr(path) or "params"
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise ValueError(f"params: {where} has dtype {leaf.dtype}; every sampled leaf must be floating point.")
-        if not bool(jnp.isfinite(leaf).all()):
-            raise ValueError(f"params: {where} holds NaN or infinite values; give a trained, finite minimum.")
-
-
-def _check_loss(loss: LossPerDatum, params: Params, data: PyTree[Array], n: int) -> None:
-    rows = jax.tree.map(lambda a: a[:2], data)
-    try:
-        shape = jax.eval_shape(loss, params, rows).shape
-    except (TypeError, KeyError, AttributeError, IndexError) as error:
-        raise ValueError(
-            f"loss_target: loss(params, rows) failed on two rows of data; do params fit it? {error}"
-        ) from error
-    if shape != (2,):
-        raise ValueError(
-            f"loss_target: loss(params, rows) of 2 rows has shape {shape}; it must return one value per row, (2,)."
-        )
-
-
-def _check_temperature(beta: float | None, n: int) -> float:
-    beta = 1 / math.log(n) if beta is None else float(beta)
-    if not (beta > 0 and math.isfinite(beta)):
-        raise ValueError(
-            f"inverse_temperature is {beta}; it must be positive and finite (1/log n = {1 / math.log(n):.4g})."
-        )
-    return beta
-
-
-def _check_localization(gamma: float | None, params: Params) -> float:
-    if gamma is None:
-        square = float(_dot(params, params))
-        gamma = _size(params) / square if square > 0 else 1.0
-    if not (gamma >= 0 and math.isfinite(gamma)):
-        raise ValueError(f"localization is {gamma}; gamma must be finite and at least 0.")
-    return float(gamma)
-
-
-def _dot(a: Params, b: Params) -> Scalar:
-    return jax.tree.reduce(jnp.add, jax.tree.map(lambda x, y: jnp.vdot(x, y), a, b))
-
-
-def _size(params: Params) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+def _chunks(data: PyTree[Array]) -> Iterator[PyTree[Array]]:
+    n = jax.tree.leaves(data)[0].shape[0]
+    for start in range(0, n, CHUNK):
+        yield jax.tree.map(lambda a, start=start: a[start : start + CHUNK], data)

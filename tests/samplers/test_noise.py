@@ -4,6 +4,8 @@ Every comparison of a mean has a false-failure rate of 1e-6 (4.9 standard errors
 with the fixed seeds below the file as a whole fails by chance with probability below 1e-3.
 """
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,10 +30,12 @@ SOURCES = {"hashed": normal_like, "threefry": threefry_like}
 pytestmark = pytest.mark.parametrize("source", SOURCES)
 
 
+@cache
 def one_large_leaf(source, seed):
     return np.asarray(SOURCES[source](jax.random.key(seed), jnp.zeros(COUNT)), np.float64)
 
 
+@cache
 def over_steps(source, seed, *, steps=10_000, size=100):
     """Noise of a run: one key a step, dims (step, entry)."""
     key = jax.random.key(seed)
@@ -69,7 +73,7 @@ def test_moments(source, layout, power, resolution):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_kolmogorov_smirnov(source, layout):
     """False-failure rate 1e-6; detects a distance of 0.003 between distribution functions."""
-    assert stats.kstest(np.ravel(LAYOUTS[layout](source, 2)), "norm").pvalue > FALSE_FAIL
+    assert stats.kstest(np.ravel(LAYOUTS[layout](source, 1)), "norm").pvalue > FALSE_FAIL
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -77,25 +81,25 @@ def test_kolmogorov_smirnov(source, layout):
 @pytest.mark.parametrize("side", [-1, 1])
 def test_tail_counts(source, layout, threshold, side):
     """False-failure rate 1e-6; resolves 14 % of the mass beyond 3 and, of 32 draws expected, a doubling beyond 4."""
-    count = int(np.sum(side * LAYOUTS[layout](source, 3) > threshold))
+    count = int(np.sum(side * LAYOUTS[layout](source, 1) > threshold))
     assert stats.binomtest(count, COUNT, stats.norm.sf(threshold)).pvalue > FALSE_FAIL
 
 
 @pytest.mark.parametrize("lag", [1, 2, 3, 16, 256, 1024, 2**16])
 def test_neighbouring_entries_are_uncorrelated(source, lag):
-    draws = one_large_leaf(source, 4)
+    draws = one_large_leaf(source, 1)
     uncorrelated(draws[:-lag], draws[lag:])
 
 
 @pytest.mark.parametrize("lag", [1, 2, 8])
 def test_consecutive_steps_are_uncorrelated(source, lag):
-    draws = over_steps(source, 5)
+    draws = over_steps(source, 1)
     uncorrelated(draws[:-lag], draws[lag:])
 
 
 @pytest.mark.parametrize("shift", [1, 7])
 def test_an_entry_is_uncorrelated_with_its_neighbours_a_step_later(source, shift):
-    draws = over_steps(source, 5)
+    draws = over_steps(source, 1)
     uncorrelated(draws[:-1, :-shift], draws[1:, shift:])
     uncorrelated(draws[:-1, shift:], draws[1:, :-shift])
 
@@ -131,12 +135,12 @@ def test_sums_over_a_step_and_over_the_run_have_the_variance_of_independent_term
 
 def test_always_finite(source):
     """The law is cut where a 23-bit uniform ends, at 5.3 standard deviations, and not far below."""
-    largest = max(np.abs(LAYOUTS[layout](source, seed)).max() for layout in LAYOUTS for seed in range(5))
+    largest = max(np.abs(LAYOUTS[layout](source, seed)).max() for layout in LAYOUTS for seed in (1, 2))
     assert 4.5 < largest < 5.6
 
 
 def test_symmetric_and_never_zero_by_chance_of_rounding(source):
-    draws = one_large_leaf(source, 9)
+    draws = one_large_leaf(source, 1)
     agrees(np.sign(draws), 0.0, variance=1.0, resolution=0.005)
 
 

@@ -45,7 +45,8 @@ def double():
 
 
 def mean_loss(params, data):
-    return float(np.mean(0.5 * (data["y"] - data["x"] @ np.asarray(params["weight"]) - np.asarray(params["bias"])) ** 2))
+    weight, bias = (np.asarray(params[name]) for name in ("weight", "bias"))
+    return float(np.mean(0.5 * (data["y"] - data["x"] @ weight - bias) ** 2))
 
 
 def square(params):

@@ -1,0 +1,103 @@
+"""Checks of what a user hands to a target: each refusal says what was given, what is allowed, and what to do."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from slt._types import Params, Scalar
+
+LossPerDatum = Callable[[Params, Any], Float[Array, " batch"]]
+
+
+def select(loss: LossPerDatum, params: Params, trainable: Callable[[str], bool] | None) -> tuple[LossPerDatum, Params]:
+    """The loss as a function of the accepted leaves alone, keyed by their path."""
+    if trainable is None:
+        return loss, params
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
+    names = [
+        "/".join(str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path) for path, _ in leaves
+    ]
+    chosen = [trainable(name) for name in names]
+    if not any(chosen):
+        raise ValueError(f"loss_target: trainable accepts no leaf; the leaves are {', '.join(names)}.")
+    fixed = [leaf for _, leaf in leaves]
+
+    def restricted(free: Params, rows: Any) -> Array:
+        return loss(treedef.unflatten([free.get(name, leaf) for name, leaf in zip(names, fixed, strict=True)]), rows)
+
+    return restricted, {name: leaf for name, leaf, keep in zip(names, fixed, chosen, strict=True) if keep}
+
+
+def check_data(data: PyTree[Array]) -> int:
+    """Number n of rows; raises ValueError on too few, unequal or non-finite ones."""
+    sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(data)}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"loss_target: the leading axes of data are {sizes}; all arrays need the same number n of rows."
+        )
+    n = sizes.pop()
+    if n < 3:
+        raise ValueError(f"loss_target: data has n = {n} rows; at least 3 are needed, since beta = 1/log n.")
+    for leaf in jax.tree.leaves(data):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.isfinite(leaf).all()):
+            raise ValueError("loss_target: data holds NaN or infinite values; remove or impute those rows first.")
+    return n
+
+
+def check_params(params: Params) -> None:
+    """Raises ValueError unless every leaf is floating point and finite."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        where = jax.tree_util.keystr(path) or "params"
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(f"params: {where} has dtype {leaf.dtype}; every sampled leaf must be floating point.")
+        if not bool(jnp.isfinite(leaf).all()):
+            raise ValueError(f"params: {where} holds NaN or infinite values; give a trained, finite minimum.")
+
+
+def check_loss(loss: LossPerDatum, params: Params, data: PyTree[Array]) -> None:
+    """Raises ValueError unless two rows give two losses."""
+    rows = jax.tree.map(lambda a: a[:2], data)
+    try:
+        shape = jax.eval_shape(loss, params, rows).shape
+    except (TypeError, KeyError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"loss_target: loss(params, rows) failed on two rows of data; do params fit it? {error}"
+        ) from error
+    if shape != (2,):
+        raise ValueError(
+            f"loss_target: loss(params, rows) of 2 rows has shape {shape}; it must return one value per row, (2,)."
+        )
+
+
+def check_temperature(beta: float | None, n: int) -> float:
+    """beta, 1/log n by default; raises ValueError unless positive and finite."""
+    beta = 1 / math.log(n) if beta is None else float(beta)
+    if not (beta > 0 and math.isfinite(beta)):
+        raise ValueError(
+            f"inverse_temperature is {beta}; it must be positive and finite (1/log n = {1 / math.log(n):.4g})."
+        )
+    return beta
+
+
+def check_localization(gamma: float | None, params: Params) -> float:
+    """gamma, d/|w*|^2 by default; raises ValueError unless finite and at least 0."""
+    if gamma is None:
+        square = float(dot(params, params))
+        gamma = size(params) / square if square > 0 else 1.0
+    if not (gamma >= 0 and math.isfinite(gamma)):
+        raise ValueError(f"localization is {gamma}; gamma must be finite and at least 0.")
+    return float(gamma)
+
+
+def dot(a: Params, b: Params) -> Scalar:
+    """Inner product of two pytrees."""
+    return jax.tree.reduce(jnp.add, jax.tree.map(lambda x, y: jnp.vdot(x, y), a, b))
+
+
+def size(params: Params) -> int:
+    """Number of entries of a pytree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,52 @@
+"""Localising priors: a Gaussian about w*, or a box with reflecting walls."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+from slt._types import Key, Params, Scalar
+from slt.targets.inputs import dot
+
+
+def gaussian_prior(center: Params, gamma: float, decay: float = 0.0) -> tuple[Callable, Callable | None]:
+    """Log of exp(-(gamma/2)|w - w*|^2 - (decay/2)|w|^2), and a draw of that Gaussian (None where it is flat)."""
+    precision = gamma + decay
+
+    def log_prior(w: Params) -> Scalar:
+        shift = jax.tree.map(jnp.subtract, w, center)
+        value = -0.5 * gamma * dot(shift, shift)
+        return value - 0.5 * decay * dot(w, w) if decay else value
+
+    def draw(key: Key) -> Params:
+        flat, unravel = ravel_pytree(center)
+        return unravel(
+            flat * (gamma / precision) + jax.random.normal(key, flat.shape, flat.dtype) / math.sqrt(precision)
+        )
+
+    return log_prior, draw if precision > 0 else None
+
+
+def box_prior(box: tuple[Any, Any], minimum: Array) -> tuple[Callable, Callable, Callable]:
+    """Log density (0), a uniform draw, and the reflection at the walls."""
+    low, high = (jnp.broadcast_to(jnp.asarray(side, minimum.dtype), minimum.shape) for side in box)
+    if not bool((high > low).all()):
+        raise ValueError(f"potential_target: box is {box}; every upper side must exceed the lower one.")
+    if not bool(((minimum >= low) & (minimum <= high)).all()):
+        raise ValueError(
+            f"potential_target: the minimum {minimum} lies outside the box {box}; give a box that holds it."
+        )
+    width = high - low
+
+    def fold(w: Array) -> Array:
+        phase = jnp.mod((w - low) / width, 2.0)
+        return low + width * jnp.where(phase < 1, phase, 2 - phase)
+
+    def draw(key: Key) -> Array:
+        return jax.random.uniform(key, low.shape, low.dtype, minval=low, maxval=high)
+
+    return lambda w: jnp.zeros(()), draw, fold
