@@ -2,7 +2,7 @@
 
 The kernel is `sghmc` (BAOAB), exact on quadratics at any stable step. Its step follows the largest curvature where the
 chains are; its batch grows until the heat of minibatch noise is a small correction, which is then subtracted. Half of
-the chains use a step sqrt(2) smaller; in each half some start with twice the energy of the warm-up, some with half.
+the chains use a step sqrt(2) smaller; in each half some start where the warm-up ended, some are driven outwards first.
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,8 @@ HEAT = 0.04
 BLOCKS = 12
 """Stretches of the main run; after the fourth the run may end early."""
 CURVATURE_ROWS = 1024
+STRETCHES, RELAX = 3, 40
+"""How often hot chains are driven outwards, and the steps they relax in between."""
 
 
 class Plan(NamedTuple):
@@ -74,6 +76,7 @@ def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
         wanted = STEP**2 / curvature / DECAY * noise / 4 / (HEAT * max(level, 0.25))
         batch = _grown(batch, wanted, target.num_data)
     h = STEP / np.sqrt(curvature)
+    spent += STRETCHES * RELAX * options.num_chains * batch * target.gradients_per_row(batch)
     return Plan(float(h), float(DECAY / h), batch, spent), positions
 
 
@@ -103,8 +106,9 @@ def _run(
     thinning = 1 if full else 5
     runs, chains = [], []
     records: list[Any] = [None, None]
-    groups = _hot_and_cold(target, positions)
-    for h, group_key, group in zip(_steps(plan), jax.random.split(key), groups, strict=True):
+    start_key, *group_keys = jax.random.split(key, 3)
+    groups = _hot_and_cold(start_key, target, options, plan, positions)
+    for h, group_key, group in zip(_steps(plan), group_keys, groups, strict=True):
         kernel = sghmc(target.energy, step_size=h, friction=plan.friction)
         runs.append(runner(kernel, target.loss, batch_size=plan.batch_size, thinning=thinning))
         chains.append(runs[-1].init(group_key, group, target.data))
@@ -133,16 +137,27 @@ def _steps(plan: Plan) -> tuple[float, float]:
     return plan.step_size, plan.step_size / float(np.sqrt(2))
 
 
-def _hot_and_cold(target: Target, positions: Params) -> tuple[Params, Params]:
-    """Displacements from w* of half or double energy, in the order cold, hot, hot, cold; even and odd chains apart."""
-    number = jax.tree.leaves(positions)[0].shape[0]
-    factor = np.sqrt(np.where(np.isin(np.arange(number) % 4, (1, 2)), 2.0, 0.5))
+def _hot_and_cold(key: Key, target: Target, options: Options, plan: Plan, positions: Params) -> tuple[Params, Params]:
+    """Starts of the two groups: in the order cold, hot, hot, cold the chains stay, or are driven away from w*.
+
+    A hot chain has its displacement from w* stretched by sqrt(2) and relaxes for 40 steps, three times over. What is
+    stiff comes back; what is soft is left nearly three times as wide, as if the chain had run eight times as long.
+    """
+    number = options.num_chains
+    factor = np.where(np.isin(np.arange(number) % 4, (1, 2)), np.sqrt(2.0), 1.0)
 
     def stretch(w: Array, center: Array) -> Array:
         return center + jnp.asarray(factor, w.dtype).reshape((-1,) + (1,) * center.ndim) * (w - center)
 
-    stretched = jax.tree.map(stretch, positions, target.minimum)
-    return jax.tree.map(lambda a: a[0::2], stretched), jax.tree.map(lambda a: a[1::2], stretched)
+    kernel = sghmc(target.energy, step_size=plan.step_size / 2, friction=plan.friction)
+    run = runner(kernel, target.loss, batch_size=plan.batch_size)
+    for round_key in jax.random.split(key, STRETCHES):
+        stretched = jax.tree.map(stretch, positions, target.minimum)
+        chains, record = run.advance(run.init(round_key, stretched, target.data), target.data, RELAX)
+        if not np.isfinite(np.asarray(record.loss)).all():
+            break
+        positions = chains.states.position
+    return jax.tree.map(lambda a: a[0::2], positions), jax.tree.map(lambda a: a[1::2], positions)
 
 
 def _heat(key: Key, target: Target, plan: Plan, chains: Sequence[Chains]) -> float:

@@ -245,7 +245,7 @@ def _load(path: str | Path, run: Runner, chains: Chains, data: Batch, fingerprin
         try:
             header = json.loads(file.readline())
             done = int(header.pop("done"))
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"checkpoint {path} is not a checkpoint of slt or is damaged ({error}). {advice}"
             ) from error

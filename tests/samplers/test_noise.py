@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_agrees
-from scipy import special, stats
+from scipy import signal, special, stats
 
 from slt._types import Estimate
-from slt.samplers.noise import normal_like
+from slt.samplers.noise import TO_NORMAL, normal_like
 
 FALSE_FAIL = 1e-6
 COUNT = 1_000_000
@@ -139,7 +139,7 @@ def test_always_finite(source):
     assert 4.5 < largest < 5.6
 
 
-def test_symmetric_and_never_zero_by_chance_of_rounding(source):
+def test_signs_are_balanced(source):
     draws = one_large_leaf(source, 1)
     agrees(np.sign(draws), 0.0, variance=1.0, resolution=0.005)
 
@@ -161,3 +161,19 @@ def test_double_precision_leaves_are_normal_too(source):
     assert first.dtype == np.float64
     assert stats.kstest(np.concatenate([first, second]), "norm").pvalue > FALSE_FAIL
     agrees(first * second, 0.0, variance=1.0, resolution=0.025)
+
+
+def test_transform_of_four_uniforms_is_normal_without_sampling(source):
+    """The law of the sum of four 16-bit uniforms by convolution, and its polynomial against the normal."""
+    if source != "hashed":
+        pytest.skip("the law of the hashed normals")
+    triangle = signal.fftconvolve(np.full(65536, 2.0**-16), np.full(65536, 2.0**-16))
+    mass = np.maximum(signal.fftconvolve(triangle, triangle), 0)
+    s = (np.arange(mass.size) - 2 * 65535) * np.sqrt(3) / 65536
+    z = s * sum(c * s ** (2 * k) for k, c in enumerate(TO_NORMAL))
+    assert (np.diff(z) > 0).all(), "increasing, so that its distribution function is that of the sum"
+    for power, exact, tolerance in ((2, 1, 1e-3), (4, 3, 1e-3), (6, 15, 2e-3), (8, 105, 2e-2)):
+        assert mass @ z**power == pytest.approx(exact, rel=tolerance)
+    assert np.abs(np.cumsum(mass) - mass / 2 - stats.norm.cdf(z)).max() < 2e-4
+    for threshold, tolerance in ((3.0, 0.02), (4.0, 0.1)):
+        assert mass[z > threshold].sum() == pytest.approx(stats.norm.sf(threshold), rel=tolerance)

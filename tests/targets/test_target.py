@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slt.targets.polish import deficit, polish
-from slt.targets.target import loss_target, map_data, potential_target
+from slt.targets.target import loss_target, potential_target
 
 N, DIM = 50, 3
 
@@ -203,10 +203,6 @@ def test_trainable_restricts_to_the_accepted_leaves(data, optimum, elsewhere):
     want = mean_loss(optimum | {"bias": optimum["bias"] + 0.4}, data) - mean_loss(optimum, data)
     assert float(target.loss(moved, target.data)) == pytest.approx(want, rel=1e-10)
     assert float(target.energy(moved, target.data)) == pytest.approx(target.nbeta * want + 0.16, rel=1e-10)
-
-
-def test_map_data_joins_chunks_in_order():
-    np.testing.assert_array_equal(map_data(lambda a: 2 * a, jnp.arange(10.0), chunk=3), 2 * np.arange(10))
 
 
 def test_gradient_at_the_minimum_is_exact_with_more_data_than_one_chunk():

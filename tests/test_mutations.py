@@ -1,0 +1,123 @@
+"""Planted errors that a test must catch: each mutation of a copy of the package turns one quick test red."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LANGEVIN, RUN = "tests/samplers/test_langevin.py", "tests/samplers/test_run.py"
+
+
+class Mutation(NamedTuple):
+    """file of slt: the text `old`, found once or more, becomes `new`, and `test` must fail."""
+
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTATIONS = {
+    "SGLD noise variance halved": Mutation(
+        "samplers/langevin.py", "scale = (2 * step_size) ** 0.5", "scale = step_size**0.5", f"{LANGEVIN}::test_sgld_has"
+    ),
+    "every noise variance halved": Mutation(
+        "samplers/noise.py", "(value * s)", "(value * s / math.sqrt(2))", f"{LANGEVIN}::test_leimkuhler"
+    ),
+    "SGLD drift halved": Mutation(
+        "samplers/langevin.py", "w - step_size * g", "w - 0.5 * step_size * g", f"{LANGEVIN}::test_sgld_has"
+    ),
+    "kinetic drift halved": Mutation(
+        "samplers/langevin.py", "v - time_step * g", "v - 0.5 * time_step * g", f"{LANGEVIN}::test_sghmc_positions"
+    ),
+    "momentum never applied": Mutation(
+        "samplers/langevin.py", "w + 0.5 * h * v", "w + 0 * h * v", f"{LANGEVIN}::test_sgnht_momentum"
+    ),
+    "batch size used for n": Mutation(
+        "targets/target.py",
+        "n * beta * excess(w, batch)",
+        "batch[1].shape[0] * beta * excess(w, batch)",
+        f"{RUN}::test_the_number_of_data",
+    ),
+    "one key for all chains": Mutation(
+        "samplers/run.py", "jax.random.fold_in(chains.key, chain)", "chains.key", f"{RUN}::test_every_chain_and_step"
+    ),
+    "one key for all draws": Mutation(
+        "samplers/run.py",
+        "jax.random.fold_in(key, index * thinning + i)",
+        "jax.random.fold_in(key, i)",
+        f"{RUN}::test_every_chain_and_step",
+    ),
+    "one key for all steps of a draw": Mutation(
+        "samplers/run.py",
+        "jax.random.fold_in(key, index * thinning + i)",
+        "jax.random.fold_in(key, index)",
+        f"{RUN}::test_every_chain_and_step",
+    ),
+    "one key for all replicates": Mutation(
+        "samplers/tempering.py",
+        "jax.lax.map(one_run, jax.random.split(key, num_replicates))",
+        "jax.lax.map(lambda _: one_run(key), jax.random.split(key, num_replicates))",
+        "tests/samplers/test_tempering.py::test_replicates_are",
+    ),
+    "burn-in averaged in": Mutation(
+        "samplers/run.py", "loss=loss[:, num_warmup:]", "loss=loss", f"{RUN}::test_a_far_start"
+    ),
+    "autocorrelation ignored": Mutation(
+        "estimators/llc.py",
+        "mcse(values), ",
+        "float(values.std() / values.size**0.5), ",
+        "tests/estimators/test_llc.py::test_the_error_of_the_mean",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """Package and tests apart from the ones at work, with the mutation applied by whoever asks."""
+    base = tmp_path_factory.mktemp("original")
+    ignored = shutil.ignore_patterns("__pycache__", "benchmarks")
+    for folder in ("slt", "tests"):
+        shutil.copytree(ROOT / folder, base / folder, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", base)
+    return base
+
+
+def outcome(folder, tests):
+    """Exit code and output of the tests, on the package in that folder: its pyproject puts it first on the path."""
+    patterns = " or ".join(test.split("::")[1] for test in tests)
+    files = sorted({test.split("::")[0] for test in tests})
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, "-k", patterns]
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, timeout=600)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_without_mutation_the_tests_pass(copy):
+    code, output = outcome(copy, [mutation.test for mutation in MUTATIONS.values()])
+    assert code == 0, output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS)
+def test_mutation_turns_its_test_red(copy, tmp_path, mutation):
+    shutil.copytree(copy, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "slt" / mutation.file
+    text = path.read_text()
+    assert mutation.old in text, f"{mutation.file} no longer has {mutation.old!r}; bring this mutation up to date"
+    path.write_text(text.replace(mutation.old, mutation.new))
+    code, output = outcome(tmp_path, [mutation.test])
+    assert code == 1, f"pytest ended with {code}; 1 means that tests ran and failed.\n{output}"
+    assert re.search(r"^E +(AssertionError|assert )", output, re.MULTILINE), output
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS)
+def test_every_mutation_still_finds_its_place_and_its_test(mutation):
+    assert mutation.old in (ROOT / "slt" / mutation.file).read_text()
+    file, name = mutation.test.split("::")
+    assert f"def {name}" in (ROOT / file).read_text()
