@@ -48,8 +48,11 @@ def estimate(
     path = store.check_output(
         output or config.run.output or Path("results") / f"{source.stem}.zarr", overwrite=overwrite
     )
-    results = experiment.run_config(config, progress=not quiet)
-    store.save(results, path, config=text, target_hash=configuration.target_hash(config), overwrite=overwrite)
+    fingerprint = configuration.target_hash(config)
+    work = experiment.checkpoint_folder(path, text + fingerprint)
+    results = experiment.run_config(config, progress=not quiet, checkpoint=work / "run")
+    store.save(results, path, config=text, target_hash=fingerprint, overwrite=overwrite)
+    experiment.discard(work)
     _show(results, quiet=quiet, figures=figures)
     click.echo(f"Stored in {path}.")
 

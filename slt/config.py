@@ -59,6 +59,8 @@ class PosteriorConfig(_Section):
     """gamma [1 / unit of w squared], one or several; empty means the default of `estimate_llc`."""
     inverse_temperature: Positive | None = None
     """beta, 1 / log n if left out; n beta for a potential, which has no data."""
+    parameters: tuple[str, ...] = ()
+    """Globs of the leaves to sample, e.g. "layer_1/*": the coefficient of a block, the rest held at w*; empty: all."""
 
 
 class RunConfig(_Section):
@@ -68,11 +70,9 @@ class RunConfig(_Section):
     sampler: str = "auto"
     chains: Annotated[int, Field(ge=2)] | None = None
     tolerance: Positive | None = None
-    """Standard error asked of the learning coefficient [1]."""
+    """Standard error asked, relative to max(estimate, 1/4) [1]."""
     max_gradients: Annotated[int, Field(gt=0)] | None = None
-    """Budget per localisation [gradient evaluations]."""
-    max_seconds: Positive | None = None
-    """Budget per localisation [s]."""
+    """Budget per localisation [gradients of one datum]."""
     output: Path | None = None
     """Where the result goes, .zarr or .nc; results/<name of the config>.zarr if left out."""
 

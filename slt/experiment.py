@@ -1,5 +1,8 @@
 """From a configuration to results: the profile over localisations of a trained model, and the validation suite."""
 
+import fnmatch
+import hashlib
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +23,21 @@ from slt.targets.target import Target, loss_target, potential_target
 VALIDATION_NBETA = 1e4
 QUICK = ("pow2", "pow4", "quad_r5_d20", "x2y2", "x2y4", "x2y2z2", "parabola", "cusp", "abx_truth0", "rrr_2_2_2_0")
 """A case of each kind, for `slt validate --suite quick`."""
+
+
+def checkpoint_folder(output: Path, identity: str) -> Path:
+    """Where a run that ends in `output` keeps its checkpoints; another configuration or target gets another folder."""
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    folder = output.with_name(f"{output.name}.checkpoints") / digest
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def discard(folder: Path) -> None:
+    """Remove the checkpoints of a finished run, and their parent if no other run left any."""
+    shutil.rmtree(folder)
+    if not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
 
 
 def run_config(config: Config, *, progress: bool = False, checkpoint: Path | None = None) -> list[Result]:
@@ -123,6 +141,8 @@ def _network_target(config: Config) -> tuple[Callable[[float | None], Target], d
     train, test = split(rows, config.data.num_test or 0, seed=config.data.split_seed or 0)
     loss = networks.mlp_loss(metadata["activation"], config.model.loss or "cross_entropy")
 
+    globs = config.posterior.parameters
+
     def build(gamma: float | None) -> Target:
         return loss_target(
             loss,
@@ -131,6 +151,7 @@ def _network_target(config: Config) -> tuple[Callable[[float | None], Target], d
             inverse_temperature=config.posterior.inverse_temperature,
             localization=gamma,
             weight_decay=float(metadata.get("weight_decay", 0.0)),
+            trainable=(lambda path: any(fnmatch.fnmatch(path, glob) for glob in globs)) if globs else None,
         )
 
     facts = {"train_loss": float(np.mean(loss(params, train)))}

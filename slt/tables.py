@@ -12,6 +12,7 @@ from rich.text import Text
 
 from slt._types import Estimate
 from slt.draws import Result, ValidationRow
+from slt.estimators.llc import plateau
 from slt.targets.potentials import Row
 
 COLOURS = {"converged": "green", "not converged": "yellow", "biased": "red", "not a minimum": "red"}
@@ -87,8 +88,20 @@ def profile_table(results: Sequence[Result], *, coordinate: str = "localization"
         cells += [_fixed(found.get("rhat", math.nan), 3), _fixed(found.get("ess", math.nan), 0)]
         cells += [_fixed(found.get("divergences", math.nan), 0)]
         _row(table, *cells, verdict(result.verdict.status))
+    lines = _common_lines(results[0]) + [_plateau_line(results, coordinate, symbol)] * (len(results) > 1)
     named = [(f"{symbol} = {number(result.settings[coordinate])}: ", result) for result in results]
-    return Group(table, *_common_lines(results[0]), *_reasons(named))
+    return Group(table, *lines, *_reasons(named))
+
+
+def _plateau_line(results: Sequence[Result], coordinate: str, symbol: str) -> Text:
+    ordered = sorted(results, key=lambda result: result.settings[coordinate])
+    values = [float(result.settings[coordinate]) for result in ordered]
+    found = plateau(values, [result.estimates["llc"] for result in ordered])
+    if found is None:
+        return Text(
+            f"No plateau: λ̂ stays within 10 % over no decade of {symbol}; compare models only at equal γ and nβ."
+        )
+    return Text(f"Plateau: λ̂ stays within 10 % for {symbol} from {number(found[0])} to {number(found[1])}.")
 
 
 def validation_table(rows: Sequence[ValidationRow]) -> RenderableType:

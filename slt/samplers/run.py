@@ -228,7 +228,7 @@ def _over_chains(method: str, positions: Params) -> Callable:
 
 def _save(path: str | Path, chains: Chains, record: Record, done: int, fingerprint: dict) -> None:
     """Write beside the file and rename, so that a kill at any moment leaves a whole checkpoint."""
-    partial = Path(path).with_suffix(".partial")
+    partial = Path(path).with_name(Path(path).name + ".partial")
     leaves = jax.tree.map(_plain, (chains, record))
     with partial.open("wb") as file:
         file.write((json.dumps(fingerprint | {"done": done, "slt_checkpoint": 1}) + "\n").encode())

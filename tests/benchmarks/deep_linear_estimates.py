@@ -69,9 +69,10 @@ def main() -> None:
         row |= {"reference": reference[case.name]["value"], "published": published[case.name]["value"]}
         rows[case.name] = row
         arguments.output.write_text(json.dumps(list(rows.values()), indent=1) + "\n")
+        change = row["value"] / row["reference"] - 1
         print(
-            f"{case.name} rlct {row['rlct']:6.1f} reference {row['reference']:7.2f} slt {row['value']:7.2f} ± {row['mcse']:5.2f} "
-            f"({row['value'] / row['reference'] - 1:+6.2%}) published {row['published']:7.2f} "
+            f"{case.name} rlct {row['rlct']:6.1f} reference {row['reference']:7.2f} "
+            f"slt {row['value']:7.2f} ± {row['mcse']:5.2f} ({change:+6.2%}) published {row['published']:7.2f} "
             f"{row['datum_gradients'] / BUDGET:4.0%} of the budget {row['seconds']:5.1f} s {row['status']}",
             flush=True,
         )

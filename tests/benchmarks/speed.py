@@ -9,7 +9,6 @@ import argparse
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from slt.samplers.langevin import leimkuhler_matthews, sghmc, sgld

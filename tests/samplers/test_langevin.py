@@ -27,7 +27,7 @@ KERNELS = {
     "mala": lambda u: mala(u, step_size=0.01),
     "hmc": lambda u: hmc(u, step_size=0.1, num_integration_steps=3),
     "hmc_decades": lambda u: hmc(u, step_size=0.1, num_integration_steps=3, decades=2.0),
-    "nuts": lambda u: nuts(u, step_size=0.3, max_doublings=4),
+    "nuts": lambda u: nuts(u, step_size=0.3, max_doublings=3),
     "mclmc": lambda u: mclmc(u, step_size=0.1, decoherence_length=1.0),
 }
 every_kernel = pytest.mark.parametrize("build", KERNELS.values(), ids=KERNELS)
@@ -249,7 +249,7 @@ def test_frozen_preconditioner_is_sgld_in_its_units_at_condition_number_100():
     step_size, damping = 0.02, 1e-3
     sampler = preconditioned(quadratic(KAPPA), step_size=step_size, num_adapt=1000, decay=0.99, damping=damping)
     values, states = time_averages(
-        sampler, lambda s: s.position**2, dim=2, start=0.5, warmup=2000, steps=4000, chains=256
+        sampler, lambda s: s.position**2, dim=2, start=0.5, warmup=2000, steps=3000, chains=512
     )
     rate = step_size / (np.sqrt(np.asarray(states.second_moment, np.float64) / (1 - 0.99**1000)) + damping)
     exact = 1 / (np.asarray(KAPPA) * (1 - rate * np.asarray(KAPPA) / 2))

@@ -75,7 +75,7 @@ def test_replicates_are_independent(gaussian):
     assert np.abs(np.corrcoef(final) - np.eye(16)).max() < 6 / np.sqrt(512)
 
 
-@pytest.mark.parametrize("localization", [1.0, None], ids=["gaussian", "box"])
+@pytest.mark.parametrize("localization", [1.0, pytest.param(None, marks=pytest.mark.slow)], ids=["gaussian", "box"])
 def test_crossing_valleys(localization):
     """E[nβK] and log Z of x²y² by quadrature: where NUTS at its defaults is 10 % low."""
     entry, nbeta = potential("x2y2"), 1e3
