@@ -82,9 +82,11 @@ def validate(suite: str, seeds: int, cases: str | None, output: Path | None, qui
     from slt import experiment, store
 
     names = [name.strip() for name in cases.split(",") if name.strip()] if cases else None
-    rows = experiment.validate(names, suite=suite, seeds=range(seeds), progress=not quiet)
-    if output is not None:
-        store.save_rows(rows, output)
+    rows = []
+    for row in experiment.validate(names, suite=suite, seeds=range(seeds), progress=not quiet):
+        rows.append(row)
+        if output is not None:
+            store.save_rows(rows, output)
     _show_rows(rows, figures=figures)
 
 

@@ -4,7 +4,7 @@ import fnmatch
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -71,7 +71,7 @@ def run_config(config: Config, *, progress: bool = False, checkpoint: Path | Non
 
 def validate(
     cases: Sequence[str] | None = None, *, suite: str = "quick", seeds: Sequence[int] = (0,), progress: bool = False
-) -> list[ValidationRow]:
+) -> Iterator[ValidationRow]:
     """Default estimates against exact values at n beta = 1e4: "name" under N(w*, I), "name@box" under the box's prior.
 
     Raises:
@@ -80,15 +80,15 @@ def validate(
     if suite not in ("quick", "full"):
         raise ValueError(f"validate: suite is {suite!r}; it must be 'quick' or 'full'.")
     names = list(cases) if cases else list(QUICK) if suite == "quick" else _full_suite()
-    rows = []
-    with jax.enable_x64(True), Progress(disable=not progress, transient=True) as bar:
+    with Progress(disable=not progress, transient=True) as bar:
         task = bar.add_task("validating", total=len(names) * len(seeds))
         for name in names:
             for seed in seeds:
                 bar.update(task, description=f"{name}, seed {seed}")
-                rows.append(_validate_one(name, seed))
+                with jax.enable_x64(True):
+                    row = _validate_one(name, seed)
                 bar.advance(task)
-    return rows
+                yield row
 
 
 def _full_suite() -> list[str]:

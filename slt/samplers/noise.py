@@ -2,9 +2,9 @@ r"""Gaussian noise for Langevin kernels: fast, counter based, from two keyed wor
 
 Drawing threefry bits costs as much as the gradient of a small network. A Langevin step needs independent N(0, 1)
 entries, not cryptography: entry i of a step comes from two 32-bit integer hashes of (i, two threefry words of the key).
-Four 16-bit uniforms are summed, and an odd polynomial takes the law of the sum to the Gaussian: moments 2, 4, 6 are 1, 3
-and 15 to 0.04 %, the distribution function is off by 1.6e-4 at most, and entries reach 5.2 standard deviations. That
-costs a third of erfinv, the cheapest exact transform. The tests hold it to the same law as `jax.random.normal`: moments,
+Four 16-bit uniforms are summed, and an odd polynomial takes the law of the sum to the Gaussian: moments 2, 4, 6 are 1,
+3 and 15 to 0.04 %, the distribution function is off by 1.6e-4 at most, and entries reach 5.2 standard deviations. That
+costs a third of erfinv, the cheapest exact transform. The tests hold it to the law of `jax.random.normal`: moments,
 tails, and independence over entries, steps, chains.
 """
 

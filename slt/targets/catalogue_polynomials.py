@@ -165,15 +165,16 @@ def _sums() -> list[Potential]:
 
 
 def _blocks() -> list[Potential]:
-    def blocks(name, formula, energy, rlct, multiplicity, dim, rule):
-        return define(name, formula, energy, rlct, multiplicity, dim=dim, source=NEWTON, rule=rule, tags="blocks")
+    def blocks(name, formula, energy, rlct, multiplicity, dim, rule, box=(-1.0, 1.0)):
+        known = {"dim": dim, "source": NEWTON, "rule": rule, "box": box, "tags": "blocks"}
+        return define(name, formula, energy, rlct, multiplicity, **known)
 
     crossing, steep = nested(lambda w: (w[0] * w[1]) ** 2, np.zeros(2)), nested(_x2y4, np.zeros(2))
     square = nested(lambda w: w[0] ** 2, np.zeros(1))
     conic = product([2, 2], sizes=[1, 2])
     return [
         blocks("xy_yz_zx", "(w1 w2)^2 + (w2 w3)^2 + (w3 w1)^2", _triangle, "3/4", 1, 3,
-               by_prior(elsewhere=linear_block(_triangle_design, [2], [0, 1], np.zeros(3)))),
+               by_prior(elsewhere=linear_block(_triangle_design, [2], [0, 1], np.zeros(3))), box=None),
         blocks("x2y2_z2", "(w1 w2)^2 + w3^2", lambda w: (w[0] * w[1]) ** 2 + w[2] ** 2, "1", 2, 3,
                separable([([0, 1], crossing), ([2], square)])),
         blocks("x2y4_z2", "w1^2 w2^4 + w3^2", lambda w: _x2y4(w) + w[2] ** 2, "3/4", 1, 3,
@@ -181,7 +182,7 @@ def _blocks() -> list[Potential]:
         blocks("x2y2_z2u2", "(w1 w2)^2 + (w3 w4)^2", lambda w: (w[0] * w[1]) ** 2 + (w[2] * w[3]) ** 2, "1", 3, 4,
                separable([([0, 1], crossing), ([2, 3], crossing)])),
         blocks("x2_y2pz2", "w1^2 (w2^2 + w3^2)", lambda w: w[0] ** 2 * (w[1] ** 2 + w[2] ** 2), "1/2", 1, 3,
-               by_prior(origin=conic, elsewhere=linear_block(_conic_design, [0], [1, 2], np.zeros(3)))),
+               by_prior(origin=conic, elsewhere=linear_block(_conic_design, [0], [1, 2], np.zeros(3))), box=None),
     ]  # fmt: skip
 
 
