@@ -17,7 +17,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         cli.main(args, prog_name="slt")
     except (ValueError, OSError, ImportError) as error:
-        Console(stderr=True).print(Text(f"Error: {error}", style="red"))
+        Console(stderr=True).print(Text(f"Error: {error}", style="red"), soft_wrap=True)
         sys.exit(2)
 
 
@@ -49,10 +49,10 @@ def estimate(
         output or config.run.output or Path("results") / f"{source.stem}.zarr", overwrite=overwrite
     )
     fingerprint = configuration.target_hash(config)
-    work = experiment.checkpoint_folder(path, text + fingerprint)
+    work = store.checkpoint_folder(path, text + fingerprint)
     results = experiment.run_config(config, progress=not quiet, checkpoint=work / "run")
     store.save(results, path, config=text, target_hash=fingerprint, overwrite=overwrite)
-    experiment.discard(work)
+    store.discard(work)
     _show(results, quiet=quiet, figures=figures)
     click.echo(f"Stored in {path}.")
 

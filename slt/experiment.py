@@ -1,8 +1,6 @@
 """From a configuration to results: the profile over localisations of a trained model, and the validation suite."""
 
 import fnmatch
-import hashlib
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,21 +21,6 @@ from slt.targets.target import Target, loss_target, potential_target
 VALIDATION_NBETA = 1e4
 QUICK = ("pow2", "pow4", "quad_r5_d20", "x2y2", "x2y4", "x2y2z2", "parabola", "cusp", "abx_truth0", "rrr_2_2_2_0")
 """A case of each kind, for `slt validate --suite quick`."""
-
-
-def checkpoint_folder(output: Path, identity: str) -> Path:
-    """Where a run that ends in `output` keeps its checkpoints; another configuration or target gets another folder."""
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    folder = output.with_name(f"{output.name}.checkpoints") / digest
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def discard(folder: Path) -> None:
-    """Remove the checkpoints of a finished run, and their parent if no other run left any."""
-    shutil.rmtree(folder)
-    if not any(folder.parent.iterdir()):
-        folder.parent.rmdir()
 
 
 def run_config(config: Config, *, progress: bool = False, checkpoint: Path | None = None) -> list[Result]:

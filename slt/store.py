@@ -136,6 +136,21 @@ def from_datatree(tree: xr.DataTree) -> list[Result]:
     return [_result(tree)] if count == 1 else [_result(tree.children[f"point_{i}"]) for i in range(count)]
 
 
+def checkpoint_folder(output: Path, identity: str) -> Path:
+    """Where a run that ends in `output` keeps its checkpoints; another configuration or target gets another folder."""
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    folder = output.with_name(f"{output.name}.checkpoints") / digest
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def discard(folder: Path) -> None:
+    """Remove the checkpoints of a finished run, and their parent if no other run left any."""
+    shutil.rmtree(folder)
+    if not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
+
+
 def save_rows(rows: Sequence[ValidationRow], path: str | os.PathLike) -> None:
     """Write validation rows as CSV, one line each, the estimate as value, mcse and dof."""
     rest = [name for name in ValidationRow._fields if name != "estimate"]

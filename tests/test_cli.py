@@ -19,7 +19,8 @@ def experiment(monkeypatch):
     """Stands in for slt.experiment and records how it is called."""
     fake = SimpleNamespace(calls=[])
 
-    def run_config(config, *, progress):
+    def run_config(config, *, progress, checkpoint):
+        assert checkpoint.parent.is_dir()  # where a killed run is resumed from
         fake.calls.append((config, progress))
         gammas = config.posterior.localization or (1.0,)
         results = [make_result(localization=g, seed=config.run.seed + i) for i, g in enumerate(gammas)]

@@ -41,7 +41,7 @@ def regression(num_data, dim, gamma=10.0):
     return target, float(0.5 * np.sum(curvature / (curvature + gamma)))
 
 
-@pytest.mark.parametrize("name", ["x2y2", "cusp"])
+@pytest.mark.parametrize("name", ["x2y2", pytest.param("cusp", marks=pytest.mark.slow)])
 def test_singular_potentials_in_single_precision(name):
     """Every particle of tempered SMC; 2e-2 resolves the 9 % by which NUTS is low on x²y²."""
     entry, nbeta = potential(name), 1e4
@@ -67,6 +67,7 @@ def test_a_wide_quadratic_by_chains(seed):
     )) < 6 * result.estimates["llc_variance"].mcse  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_budget_too_small_is_refused_or_covered():
     target, exact = wide_quadratic()
     result = estimate_llc(target, max_gradients=4000)
@@ -151,7 +152,7 @@ def test_a_hessian_too_large_is_refused():
         hessian_eigenvalues(target)
 
 
-@pytest.mark.parametrize("sampler", ["tempering", "chains"])
+@pytest.mark.parametrize("sampler", ["tempering", pytest.param("chains", marks=pytest.mark.slow)])
 def test_what_is_not_a_minimum_is_refused_with_the_remedy(sampler):
     """U falls by nβκ|w*|²/2 = 45 towards the true minimum."""
     target = potential_target(lambda w: 0.5 * jnp.sum(w**2), jnp.array([0.3, 0.0]), nbeta=1000.0)

@@ -67,8 +67,14 @@ def test_shapes(gaussian):
 
 
 def test_replicates_are_independent(gaussian):
-    """Particle i of one replicate and of another: |r| < 6/sqrt(512) among 120 pairs; 1 if they shared a key."""
-    (_, _, (_, moved, energies)), _ = gaussian
+    """Particle i of one replicate and of another: |r| < 6/sqrt(512) among 120 pairs; 1 if they shared a key.
+
+    Right after the last resampling, copies of a particle count once: half of 512 are left.
+    """
+    (_, _, (current, moved, energies)), _ = gaussian
+    resampled = np.asarray(current.states.position)[:, :, 0]
+    assert np.abs(np.corrcoef(resampled) - np.eye(16)).max() < 6 / np.sqrt(256)
+    assert len(np.unique(current.log_evidence)) == 16
     particles = np.asarray(moved.states.position)[:, :, 0]
     assert np.abs(np.corrcoef(particles) - np.eye(16)).max() < 6 / np.sqrt(512)
     final = np.asarray(energies)[:, -1]
