@@ -85,7 +85,7 @@ def llc_profile(
     eigenvalues, results = None, []
     for value in values:
         target = build(value)
-        path = checkpoint and checkpoint.with_name(f"{checkpoint.name}-{value:g}")
+        path = checkpoint and checkpoint.with_name(f"{checkpoint.name}-{value!r}")
         result = estimate_llc(target, checkpoint=path, **options)
         if target.num_params <= DENSE_DIM:
             eigenvalues = hessian_eigenvalues(target) if eigenvalues is None else eigenvalues

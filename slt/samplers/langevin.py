@@ -121,6 +121,8 @@ def preconditioned(
     Source: Li et al. 2016, arXiv:1512.07666; the bias: Rensmeyer & Niggemann 2024, arXiv:2403.08609.
     """
     _check_positive("preconditioned", step_size=step_size, damping=damping)
+    if num_adapt is not None and num_adapt < 1:
+        raise ValueError(f"preconditioned: num_adapt is {num_adapt}; give at least 1 step, or None to adapt for ever.")
     if not 0 < decay < 1:
         raise ValueError(f"preconditioned: decay is {decay}; it must lie strictly between 0 and 1.")
 

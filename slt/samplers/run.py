@@ -1,5 +1,6 @@
 """Running chains: scan over draws, vmap or map over chains, streaming records, resumable checkpoints."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -165,13 +166,11 @@ def advance_with_progress(
     stretch = max(1, -(-num_draws // 20))
     record: Any = None
     done = 0
-    fingerprint = {
-        "num_draws": num_draws,
-        "start": int(chains.index),
-        "key": np.asarray(jax.random.key_data(chains.key)).tolist(),
-    }
-    if checkpoint is not None and Path(checkpoint).exists():
-        chains, record, done = _load(checkpoint, run, chains, data, fingerprint)
+    identity = {}
+    if checkpoint is not None:
+        identity = {"num_draws": num_draws, "start": int(chains.index), "first_draw": _first_draw(run, chains, data)}
+        if Path(checkpoint).exists():
+            chains, record, done = _load(checkpoint, run, chains, data, identity)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -188,7 +187,7 @@ def advance_with_progress(
             done += count
             bar.update(task, completed=done)
             if checkpoint is not None:
-                _save(checkpoint, chains, record, done, fingerprint)
+                _save(checkpoint, chains, record, done, identity)
     return chains, record
 
 
@@ -226,19 +225,19 @@ def _over_chains(method: str, positions: Params) -> Callable:
     return jax.lax.map
 
 
-def _save(path: str | Path, chains: Chains, record: Record, done: int, fingerprint: dict) -> None:
+def _save(path: str | Path, chains: Chains, record: Record, done: int, identity: dict) -> None:
     """Write beside the file and rename, so that a kill at any moment leaves a whole checkpoint."""
     partial = Path(path).with_name(Path(path).name + ".partial")
     leaves = jax.tree.map(_plain, (chains, record))
     with partial.open("wb") as file:
-        file.write((json.dumps(fingerprint | {"done": done, "slt_checkpoint": 1}) + "\n").encode())
+        file.write((json.dumps(identity | {"done": done, "slt_checkpoint": 1}) + "\n").encode())
         eqx.tree_serialise_leaves(file, leaves)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
 
 
-def _load(path: str | Path, run: Runner, chains: Chains, data: Batch, fingerprint: dict) -> tuple[Chains, Record, int]:
+def _load(path: str | Path, run: Runner, chains: Chains, data: Batch, identity: dict) -> tuple[Chains, Record, int]:
     """Read a checkpoint of exactly this run, or say what does not fit."""
     advice = "Delete the file to start afresh, or repeat the call with the settings that wrote it."
     with Path(path).open("rb") as file:
@@ -250,9 +249,9 @@ def _load(path: str | Path, run: Runner, chains: Chains, data: Batch, fingerprin
                 f"checkpoint {path} is not a checkpoint of slt or is damaged ({error}). {advice}"
             ) from error
         header.pop("slt_checkpoint", None)
-        if header != fingerprint:
+        if header != identity:
             raise ValueError(
-                f"checkpoint {path} belongs to another run: it has {header}, this run {fingerprint}. {advice}"
+                f"checkpoint {path} belongs to another run: it has {header}, this run {identity}. {advice}"
             )
         like = jax.eval_shape(lambda c, d: run.advance(c, d, done), chains, data)
         like = jax.tree.map(_like, (chains, like[1]))
@@ -262,6 +261,15 @@ def _load(path: str | Path, run: Runner, chains: Chains, data: Batch, fingerprin
             raise ValueError(f"checkpoint {path} is truncated or of another shape ({error}). {advice}") from error
     key = jax.random.wrap_key_data(states.key, impl=jax.random.key_impl(chains.key))
     return jax.tree.map(jnp.asarray, states._replace(key=key)), record, done
+
+
+def _first_draw(run: Runner, chains: Chains, data: Batch) -> str:
+    """SHA-256 of the data and of the bits of one draw from here: another model, step, batch or start has another."""
+    after, record = run.advance(chains, data, 1)
+    digest = hashlib.sha256(str(jax.tree.structure(record)).encode())
+    for leaf in jax.tree.leaves((data, after, record)):
+        digest.update(_plain(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _plain(leaf: Any) -> np.ndarray:
