@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from slt._types import Estimate
+from slt._types import Estimate, Key
 from slt.draws import Draws, Options, Result, Verdict, rhat
 from slt.estimators.llc import replicate_mean, two_temperature
 from slt.samplers.tempering import Tempered, Tempering, tempered_smc
@@ -19,7 +19,7 @@ MAX_BLOCKS = 10
 
 
 def tempered_result(target: Target, options: Options) -> Result:
-    """Estimate by tempered SMC from the prior; sweeps at the posterior until the tolerance is met or the blocks end.
+    """Estimate by tempered SMC from the prior, and sweeps at the posterior as many as the tolerance asks for.
 
     Raises:
         ValueError: the prior is improper.
@@ -30,24 +30,36 @@ def tempered_result(target: Target, options: Options) -> Result:
         )
     leapfrogs = 4 if target.num_params <= 5 else 8
     smc = _smc(target, leapfrogs)
-    keys = jax.random.split(jax.random.key(options.seed), MAX_BLOCKS + 2)
-    current = smc.run(keys[0])
-    current, warm, _ = smc.sweep(keys[1], current, 5)
+    run_key, pilot_key, key = jax.random.split(jax.random.key(options.seed), 3)
+    current, warm = _pilot(pilot_key, smc, smc.run(run_key), options)
     blocks, rates = [], []
-    for key in keys[2:]:
-        current, energies, rate = smc.sweep(key, current, BLOCK)
+    for block_key in jax.random.split(key, warm.shape[1] // BLOCK):
+        current, energies, rate = smc.sweep(block_key, current, BLOCK)
         blocks.append(np.asarray(energies, np.float64))
         rates.append(np.asarray(rate))
-        estimate = replicate_mean(np.mean(blocks, (0, 2, 3)))
-        if len(blocks) > 1 and estimate.mcse <= options.asked(estimate):
-            break
     energies, rate = np.concatenate(blocks, 1), np.concatenate(rates, 1)
     diagnostics = _diagnostics(current, energies, rate)
     estimates = _estimates(current, energies)
-    draws = _draws(target, current, np.asarray(warm), energies, rate, leapfrogs)
+    draws = _draws(target, current, warm, energies, rate, leapfrogs)
     return Result(
         estimates, _judge(diagnostics, estimates["llc"], options), draws, diagnostics, {"sampler": "tempering"}
     )
+
+
+def _pilot(key: Key, smc: Tempering, current: Tempered, options: Options) -> tuple[Tempered, Energies]:
+    """Blocks of sweeps until the standard error meets the tolerance; as many again are then kept.
+
+    A run that ends when its own error looks small enough ends too often on an error that is too small. So the sweeps
+    that decide the length are warm-up, and the estimate and its error come from others.
+    """
+    blocks = []
+    for block_key in jax.random.split(key, MAX_BLOCKS):
+        current, energies, _ = smc.sweep(block_key, current, BLOCK)
+        blocks.append(np.asarray(energies, np.float64))
+        estimate = replicate_mean(np.mean(blocks, (0, 2, 3)))
+        if len(blocks) > 1 and estimate.mcse <= options.asked(estimate):
+            break
+    return current, np.concatenate(blocks, 1)
 
 
 def _smc(target: Target, leapfrogs: int) -> Tempering:
