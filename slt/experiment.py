@@ -1,6 +1,7 @@
 """From a configuration to results: the profile over localisations of a trained model, and the validation suite."""
 
 import fnmatch
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ def validate(
     if suite not in ("quick", "full"):
         raise ValueError(f"validate: suite is {suite!r}; it must be 'quick' or 'full'.")
     names = list(cases) if cases else list(QUICK) if suite == "quick" else _full_suite()
-    with Progress(disable=not progress, transient=True) as bar:
+    with Progress(disable=not (progress and sys.stdout.isatty()), transient=True) as bar:
         task = bar.add_task("validating", total=len(names) * len(seeds))
         for name in names:
             for seed in seeds:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -177,7 +178,7 @@ def advance_with_progress(
         TextColumn("{task.completed}/{task.total} draws"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, disable=not progress, transient=True) as bar:
+    with Progress(*columns, disable=not (progress and sys.stdout.isatty()), transient=True) as bar:
         task = bar.add_task(label, total=num_draws, completed=done)
         while done < num_draws:
             count = min(stretch, num_draws - done)
