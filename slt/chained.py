@@ -17,7 +17,7 @@ from slt._types import Estimate, Key, Params
 from slt.draws import Draws, Options, Result, Verdict, ess, rhat
 from slt.estimators.llc import llc, llc_two_temperature, llc_variance
 from slt.samplers.langevin import sghmc
-from slt.samplers.run import Chains, Record, Runner, advance_with_progress, draws_from_record, runner
+from slt.samplers.run import Chains, Record, Runner, advance_with_progress, draws_from_record, join_records, runner
 from slt.samplers.tune import largest_curvature, noise_trace, warmup_end
 from slt.targets.target import Target
 
@@ -117,7 +117,7 @@ def _run(
     for i in range(BLOCKS):
         for g, run in enumerate(runs):
             chains[g], new = _block(run, chains[g], target, options, draws, i, g)
-            records[g] = _join(records[g], new) if i else new
+            records[g] = join_records(records[g], new) if i else new
         if i >= 3 and _is_enough(target, options, records):
             break
     return chains, records
@@ -289,7 +289,3 @@ def _divergence_reasons(draws: Draws, plan: Plan) -> tuple[str, ...]:
 
 def _chain(positions: Params, chain: int) -> Params:
     return jax.tree.map(lambda a: a[chain], positions)
-
-
-def _join(record: Record, new: Record) -> Record:
-    return jax.tree.map(lambda a, b: np.concatenate([a, b], 1), record, new)

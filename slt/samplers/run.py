@@ -184,12 +184,17 @@ def advance_with_progress(
             count = min(stretch, num_draws - done)
             chains, new = run.advance(chains, data, count)
             new = jax.tree.map(np.asarray, new)
-            record = new if record is None else jax.tree.map(lambda a, b: np.concatenate([a, b], 1), record, new)
+            record = new if record is None else join_records(record, new)
             done += count
             bar.update(task, completed=done)
             if checkpoint is not None:
                 _save(checkpoint, chains, record, done, identity)
     return chains, record
+
+
+def join_records(record: Record, new: Record) -> Record:
+    """Two stretches of the same chains, one after the other."""
+    return jax.tree.map(lambda a, b: np.concatenate([a, b], 1), record, new)
 
 
 def draws_from_record(record: Record, num_warmup: int) -> Draws:
