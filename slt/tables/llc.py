@@ -1,21 +1,16 @@
-"""Results as tables for the terminal; they read well at 100 columns."""
+"""Tables of learning coefficients: one result, a profile, the validation suite, the catalogue of potentials."""
 
 import math
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 
 import numpy as np
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from slt._types import Estimate
 from slt.draws import Result, ValidationRow
 from slt.estimators.llc import plateau
+from slt.tables.base import COLOURS, add_row, fixed, fraction, interval, new_table, number, plus_minus, verdict
 from slt.targets.potentials import Row
-
-COLOURS = {"converged": "green", "not converged": "yellow", "biased": "red", "not a minimum": "red"}
 
 ESTIMATES = {
     "llc": "learning coefficient λ̂",
@@ -46,23 +41,23 @@ SETTINGS = {
 
 def result_table(result: Result) -> RenderableType:
     """Every estimate with its 90 % interval, then diagnostics, settings, and the verdict with its reasons."""
-    table = _table("Local learning coefficient", show_header=False)
+    table = new_table("Local learning coefficient", show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right")
     table.add_column()
     for name, estimate in result.estimates.items():
-        _row(table, ESTIMATES.get(name, name), plus_minus(estimate), f"90 %: {interval(estimate)}")
+        add_row(table, ESTIMATES.get(name, name), plus_minus(estimate), f"90 %: {interval(estimate)}")
     if "num_params" in result.settings:
-        _row(table, "regular model, d/2", number(float(result.settings["num_params"]) / 2), "")
+        add_row(table, "regular model, d/2", number(float(result.settings["num_params"]) / 2), "")
     table.add_section()
     for names, values in ((NUMBERS, result.diagnostics), (SETTINGS, result.settings)):
         for name in [*(n for n in names if n in values), *(n for n in values if n not in names)]:
-            _row(table, names.get(name, name), number(values[name]), "")
+            add_row(table, names.get(name, name), number(values[name]), "")
         table.add_section()
-    _row(table, "gradient evaluations", f"{result.draws.num_gradients:,}", "")
-    _row(table, "kept draws", " × ".join(map(str, result.draws.loss.shape)), "chains × draws")
+    add_row(table, "gradient evaluations", f"{result.draws.num_gradients:,}", "")
+    add_row(table, "kept draws", " × ".join(map(str, result.draws.loss.shape)), "chains × draws")
     table.add_section()
-    _row(table, "verdict", verdict(result.verdict.status), "")
+    add_row(table, "verdict", verdict(result.verdict.status), "")
     return Group(table, *_reasons([("", result)]))
 
 
@@ -77,7 +72,7 @@ def profile_table(results: Sequence[Result], *, coordinate: str = "localization"
     symbol = {"localization": "γ", "nbeta": "nβ", "step_size": "ε"}.get(coordinate, coordinate)
     harmonic = any("harmonic" in result.diagnostics for result in results)
     heads = [symbol, "λ̂ ± error", "90 % interval", *(["harmonic"] if harmonic else []), "R̂", "ESS", "diverging"]
-    table = _table(f"Local learning coefficient λ̂({symbol})")
+    table = new_table(f"Local learning coefficient λ̂({symbol})")
     for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -85,9 +80,9 @@ def profile_table(results: Sequence[Result], *, coordinate: str = "localization"
         estimate, found = result.estimates["llc"], result.diagnostics
         cells = [number(result.settings[coordinate]), plus_minus(estimate), interval(estimate)]
         cells += [number(found.get("harmonic", math.nan))] if harmonic else []
-        cells += [_fixed(found.get("rhat", math.nan), 3), _fixed(found.get("ess", math.nan), 0)]
-        cells += [_fixed(found.get("divergences", math.nan), 0)]
-        _row(table, *cells, verdict(result.verdict.status))
+        cells += [fixed(found.get("rhat", math.nan), 3), fixed(found.get("ess", math.nan), 0)]
+        cells += [fixed(found.get("divergences", math.nan), 0)]
+        add_row(table, *cells, verdict(result.verdict.status))
     lines = _common_lines(results[0]) + [_plateau_line(results, coordinate, symbol)] * (len(results) > 1)
     named = [(f"{symbol} = {number(result.settings[coordinate])}: ", result) for result in results]
     return Group(table, *lines, *_reasons(named))
@@ -107,7 +102,7 @@ def _plateau_line(results: Sequence[Result], coordinate: str, symbol: str) -> Te
 def validation_table(rows: Sequence[ValidationRow]) -> RenderableType:
     """Estimates beside exact values, and under them how many agree, how many are covered, and which mislead."""
     seeds = len({row.seed for row in rows}) > 1
-    table = _table("Estimates against exact values")
+    table = new_table("Estimates against exact values")
     table.add_column("case", overflow="fold")
     for head in ("λ", "m", "nβ", "exact at nβ", "estimate ± error", "z", *(["seed"] if seeds else [])):
         table.add_column(head, justify="right", no_wrap=True)
@@ -115,16 +110,16 @@ def validation_table(rows: Sequence[ValidationRow]) -> RenderableType:
     table.add_column("s", justify="right", no_wrap=True)
     for row in rows:
         cells = [row.case, fraction(row.rlct), str(row.multiplicity), number(row.nbeta), f"{row.exact:.4f}"]
-        z = Text(_fixed(row.z, 1), style="bold red" if abs(row.z) > 3 else "")
+        z = Text(fixed(row.z, 1), style="bold red" if abs(row.z) > 3 else "")
         cells += [plus_minus(row.estimate), z, *([str(row.seed)] if seeds else [])]
-        _row(table, *cells, verdict(row.status), f"{row.seconds:.1f}")
+        add_row(table, *cells, verdict(row.status), f"{row.seconds:.1f}")
     return Group(table, *_summary(rows))
 
 
 def potentials_table(rows: Sequence[Row]) -> RenderableType:
     """The catalogue of analytic potentials; sources are listed once each, by number, under it."""
     sources = list(dict.fromkeys(row.source for row in rows))
-    table = _table("Analytic potentials")
+    table = new_table("Analytic potentials")
     table.add_column("name", overflow="fold")
     table.add_column("K(w)", overflow="fold")
     for head in ("d", "λ", "m"):
@@ -133,19 +128,9 @@ def potentials_table(rows: Sequence[Row]) -> RenderableType:
     table.add_column("source", justify="right", no_wrap=True)
     for row in rows:
         known, source = "exact" if row.exact else "–", f"[{sources.index(row.source) + 1}]"
-        _row(table, row.name, row.formula, str(row.dim), str(row.rlct), str(row.multiplicity), known, source)
+        add_row(table, row.name, row.formula, str(row.dim), str(row.rlct), str(row.multiplicity), known, source)
     lines = [Text(f"[{i}] {source}") for i, source in enumerate(sources, start=1)]
     return Group(table, Text(f"{len(rows)} potentials."), *lines)
-
-
-def _table(title: str, *, show_header: bool = True) -> Table:
-    style = {"title_justify": "left", "title_style": "bold", "box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
-    return Table(title=title, show_header=show_header, **style)
-
-
-def _row(table: Table, *cells: str | Text) -> None:
-    """As Text, lest rich read a bracket as markup."""
-    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
 def agrees(row: ValidationRow) -> bool:
@@ -157,50 +142,6 @@ def covers(row: ValidationRow) -> bool:
     """The 90 % interval holds the exact value."""
     low, high = row.estimate.interval(0.9)
     return low <= row.exact <= high
-
-
-def plus_minus(estimate: Estimate) -> str:
-    """Value ± error, both to the second digit of the error."""
-    if not (math.isfinite(estimate.value) and math.isfinite(estimate.mcse)) or estimate.mcse <= 0:
-        return str(estimate)
-    decimals = _decimals(estimate)
-    return f"{estimate.value:.{decimals}f} ± {estimate.mcse:.{decimals}f}"
-
-
-def interval(estimate: Estimate) -> str:
-    """The 90 % interval, to the second digit of the error."""
-    low, high = estimate.interval(0.9)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "–"
-    return f"[{low:.{_decimals(estimate)}f}, {high:.{_decimals(estimate)}f}]"
-
-
-def number(value: str | float) -> str:
-    """Four significant digits; integers in full, text as it is, NaN as a dash."""
-    if isinstance(value, str | int):
-        return str(value)
-    if not math.isfinite(value):
-        return "–" if math.isnan(value) else str(value)
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e6 else f"{value:.4g}"
-
-
-def fraction(value: float) -> str:
-    """A small fraction as such, e.g. 5/6, any other number to four digits."""
-    near = Fraction(value).limit_denominator(1000) if math.isfinite(value) else Fraction(0)
-    return str(near) if abs(near - value) < 1e-12 else number(value)
-
-
-def verdict(status: str) -> Text:
-    """The status in its colour."""
-    return Text(status, style=COLOURS.get(status, "magenta"))
-
-
-def _decimals(estimate: Estimate) -> int:
-    return min(8, max(0, 1 - math.floor(math.log10(estimate.mcse)))) if estimate.mcse > 0 else 4
-
-
-def _fixed(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}" if math.isfinite(value) else number(value)
 
 
 def _common_lines(result: Result) -> list[Text]:
@@ -239,7 +180,7 @@ def _summary(rows: Sequence[ValidationRow]) -> list[Text]:
         Text(f"Time: {sum(row.seconds for row in rows):.0f} s."),
     ]
     if misleading:
-        names = ", ".join(f"{row.case} (seed {row.seed}, z = {_fixed(row.z, 1)})" for row in misleading)
+        names = ", ".join(f"{row.case} (seed {row.seed}, z = {fixed(row.z, 1)})" for row in misleading)
         lines.append(Text(f"Called converged on a wrong value: {names}.", style="bold red"))
     return lines
 

@@ -1,0 +1,7 @@
+"""Figures from stored results. Nothing is estimated here, and matplotlib is imported nowhere else."""
+
+from slt.plotting.llc import MAX_POINTS as MAX_POINTS
+from slt.plotting.llc import plot_profile as plot_profile
+from slt.plotting.llc import plot_step_size as plot_step_size
+from slt.plotting.llc import plot_trace as plot_trace
+from slt.plotting.llc import plot_validation as plot_validation

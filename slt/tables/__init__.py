@@ -1,0 +1,14 @@
+"""Results as tables for the terminal; they read well at 100 columns."""
+
+from slt.tables.base import COLOURS as COLOURS
+from slt.tables.base import fraction as fraction
+from slt.tables.base import interval as interval
+from slt.tables.base import number as number
+from slt.tables.base import plus_minus as plus_minus
+from slt.tables.base import verdict as verdict
+from slt.tables.llc import agrees as agrees
+from slt.tables.llc import covers as covers
+from slt.tables.llc import potentials_table as potentials_table
+from slt.tables.llc import profile_table as profile_table
+from slt.tables.llc import result_table as result_table
+from slt.tables.llc import validation_table as validation_table
