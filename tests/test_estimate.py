@@ -34,9 +34,7 @@ def regression(num_data, dim, gamma=10.0):
     y = x @ rng.normal(size=dim) + rng.normal(size=num_data)
     optimum = jnp.asarray(np.linalg.lstsq(x, y, rcond=None)[0], jnp.float32)
     data = {"x": jnp.asarray(x, jnp.float32), "y": jnp.asarray(y, jnp.float32)}
-    target = loss_target(
-        lambda w, rows: 0.5 * (rows["y"] - rows["x"] @ w) ** 2, optimum, data, localization=gamma
-    )
+    target = loss_target(lambda w, rows: 0.5 * (rows["y"] - rows["x"] @ w) ** 2, optimum, data, localization=gamma)
     curvature = target.nbeta * np.linalg.eigvalsh(x.T @ x / num_data)
     return target, float(0.5 * np.sum(curvature / (curvature + gamma)))
 

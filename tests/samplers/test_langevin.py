@@ -195,9 +195,7 @@ def test_sghmc_kicked_momentum_has_its_discretised_law():
     """BAOAB's own momentum is half a kick after ours; on a quadratic its variance is 1 − h²κ/4 exactly."""
     curvature, h = 1.0, 0.8
     sampler = sghmc(quadratic(curvature), step_size=h, friction=1.0)
-    values, _ = time_averages(
-        sampler, lambda s: jnp.mean((s.momentum - 0.5 * h * curvature * s.position) ** 2)
-    )
+    values, _ = time_averages(sampler, lambda s: jnp.mean((s.momentum - 0.5 * h * curvature * s.position) ** 2))
     assert_agrees(replicate_mean(values), 1 - h**2 * curvature / 4, resolution=0.02, false_fail=FALSE_FAIL)
 
 
