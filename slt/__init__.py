@@ -12,6 +12,13 @@ from slt.estimators.llc import llc as llc
 from slt.estimators.llc import llc_two_temperature as llc_two_temperature
 from slt.estimators.llc import llc_variance as llc_variance
 from slt.estimators.llc import plateau as plateau
+from slt.pac_bayes.laws import flat_loss as flat_loss
+from slt.pac_bayes.laws import gaussian_law as gaussian_law
+from slt.pac_bayes.laws import mlp_law as mlp_law
+from slt.pac_bayes.pushforward import kl_curve as kl_curve
+from slt.pac_bayes.pushforward import push_forward as push_forward
+from slt.pac_bayes.pushforward import pushforward_kl as pushforward_kl
+from slt.pac_bayes.steps import gradient_descent as gradient_descent
 from slt.samplers.langevin import leimkuhler_matthews as leimkuhler_matthews
 from slt.samplers.langevin import preconditioned as preconditioned
 from slt.samplers.langevin import sghmc as sghmc
