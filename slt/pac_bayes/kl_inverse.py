@@ -49,7 +49,7 @@ def kl_inverse_lower(q: ArrayLike, c: ArrayLike) -> Array | np.ndarray:
 
 def _evaluate(inverse, q: ArrayLike, c: ArrayLike) -> Array | np.ndarray:
     if isinstance(q, jax.Array) or isinstance(c, jax.Array):
-        dtype = jnp.result_type(float, q, c)
+        dtype = jnp.result_type(q, c, 1.0)
         return jax.jit(inverse)(*jnp.broadcast_arrays(jnp.asarray(q, dtype), jnp.asarray(c, dtype)))
     mean, nats = np.broadcast_arrays(np.asarray(q, np.float64), np.asarray(c, np.float64))
     if not (((mean >= 0) & (mean <= 1)).all() and (nats >= 0).all()):
