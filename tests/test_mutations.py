@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LANGEVIN, RUN = "tests/samplers/test_langevin.py", "tests/samplers/test_run.py"
+PUSH = "tests/pac_bayes/test_pushforward.py"
 
 
 class Mutation(NamedTuple):
@@ -67,6 +68,36 @@ MUTATIONS = {
     ),
     "burn-in averaged in": Mutation(
         "samplers/run.py", "loss=loss[:, num_warmup:]", "loss=loss", f"{RUN}::test_a_far_start"
+    ),
+    "sign of the log-determinant": Mutation(
+        "pac_bayes/pushforward.py",
+        "log_density(w) - volume",
+        "log_density(w) + volume",
+        f"{PUSH}::test_linear_regression",
+    ),
+    "step size dropped from the Jacobian": Mutation(
+        "pac_bayes/steps.py", "- step_size * jax.jacfwd", "- jax.jacfwd", f"{PUSH}::test_linear_regression"
+    ),
+    "prior variance for its standard deviation": Mutation(
+        "pac_bayes/laws.py", "/ self.std) ** 2)", "/ self.std**2) ** 2)", f"{PUSH}::test_linear_regression"
+    ),
+    "leave-one-out with itself": Mutation(
+        "pac_bayes/smoothing.py",
+        "log_parts.at[i].set(-jnp.inf)",
+        "log_parts",
+        "tests/pac_bayes/test_smoothing.py::test_points_that",
+    ),
+    "entropy of Q added to its cross entropy": Mutation(
+        "pac_bayes/function_space.py",
+        "cross - plug_in",
+        "cross + plug_in",
+        "tests/pac_bayes/test_function_space.py::test_the_chain",
+    ),
+    "sign of the Gibbs energy": Mutation(
+        "pac_bayes/gibbs.py",
+        "-evidence - nbeta * loss",
+        "-evidence + nbeta * loss",
+        "tests/pac_bayes/test_gibbs.py::test_the_reference",
     ),
     "autocorrelation ignored": Mutation(
         "estimators/llc.py",
