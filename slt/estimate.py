@@ -74,7 +74,7 @@ def estimate_llc(
 def llc_profile(
     build: Callable[[float], Target], values: Sequence[float], *, checkpoint: Path | None = None, **options: Any
 ) -> list[Result]:
-    r"""$\hat\lambda$ over localisations or temperatures, with the harmonic prediction (up to 4096 parameters).
+    r"""$\hat\lambda$ over localisations or temperatures, with the harmonic prediction (up to 5000 parameters).
 
     A single gamma and n beta are a modelling choice; only a plateau is a property of the minimum alone.
 

@@ -145,8 +145,8 @@ def test_hessian_of_a_regression_is_that_of_the_loss_alone():
 
 
 def test_a_hessian_too_large_is_refused():
-    target = potential_target(lambda w: jnp.sum(w**2), jnp.zeros(4097), nbeta=1.0)
-    with pytest.raises(ValueError, match="4097 parameters; the dense Hessian is formed up to 4096"):
+    target = potential_target(lambda w: jnp.sum(w**2), jnp.zeros(5001), nbeta=1.0)
+    with pytest.raises(ValueError, match="5001 parameters; the dense Hessian is formed up to 5000"):
         hessian_eigenvalues(target)
 
 
