@@ -59,7 +59,7 @@ def curvature_spectrum(
             f"curvature_spectrum: {operator.dim} parameters are above dense_dim = {dense_dim}, so the spectrum is "
             "sampled; give a key, such as jax.random.key(0)."
         )
-    settings = {"lower_bound": operator.lower_bound} | options | point
+    settings: dict[str, Any] = {"lower_bound": operator.lower_bound} | options | point
     return lanczos_spectrum(operator.product, operator.dim, key, args=operator.args, dtype=operator.dtype, **settings)
 
 
@@ -74,7 +74,8 @@ def log_determinant(
         options: as for `curvature_spectrum`.
     """
     matrix = "gauss_newton" if indefinite == "ggn" else "hessian"
-    spectrum = curvature_spectrum(subject, key, matrix=matrix, **{"resolve": shift} | options)
+    settings: dict[str, Any] = {"resolve": shift} | options
+    spectrum = curvature_spectrum(subject, key, matrix=matrix, **settings)
     result = log_det(spectrum, shift, indefinite="refuse" if indefinite == "ggn" else indefinite)
     return result._replace(indefinite=indefinite)
 

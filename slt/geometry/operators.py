@@ -303,5 +303,5 @@ def _accumulate(term: Callable[[Batch], Vector], data: Batch, chunk: int) -> Vec
 
 def leaf_slices(params: Params, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Positions in the flat vector of the leaves below each top-level key."""
-    index = ravel_pytree(params)[1](np.arange(size(params), dtype=np.float32))
+    index = ravel_pytree(jax.tree.map(lambda a: jnp.asarray(a, jnp.int32), params))[1](jnp.arange(size(params)))
     return {name: np.concatenate([np.ravel(a) for a in jax.tree.leaves(index[name])]).astype(int) for name in names}
