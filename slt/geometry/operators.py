@@ -70,13 +70,16 @@ def network(outputs: Callable, loss: Callable, params: Params, data: Batch) -> N
             "at least 1."
         )
     n = rows.pop()
-    shapes = jax.eval_shape(outputs, params, data)
+    double = any(np.asarray(leaf).dtype == np.float64 for leaf in jax.tree.leaves((params, data)))
+    with precision(np.float64 if double else np.float32):
+        shapes = jax.eval_shape(outputs, params, data)
     if len(shapes.shape) != 2 or shapes.shape[0] != n:
         raise ValueError(f"network: outputs of {n} rows have shape {shapes.shape}; they must be ({n}, outputs).")
-    values = jax.jit(lambda w, d: loss(outputs(w, d), d))(params, data)
-    if values.shape != (n,) or not bool(jnp.isfinite(values).all()):
+    with precision(np.float64 if double else np.float32):
+        values = np.asarray(jax.jit(lambda w, d: loss(outputs(w, d), d))(params, data))
+    if values.shape != (n,) or not np.all(np.isfinite(values)):
         raise ValueError(
-            f"network: the loss of {n} rows has shape {values.shape} and {int((~jnp.isfinite(values)).sum())} values "
+            f"network: the loss of {n} rows has shape {values.shape} and {int((~np.isfinite(values)).sum())} values "
             f"that are not finite; it must be ({n},) and finite at these parameters."
         )
     return Network(outputs, loss, params, data)

@@ -1,5 +1,8 @@
 """Figures from stored results. Nothing is estimated here, and matplotlib is imported nowhere else."""
 
+from slt.plotting.geometry import plot_density as plot_density
+from slt.plotting.geometry import plot_rank_by_layer as plot_rank_by_layer
+from slt.plotting.geometry import plot_spectrum as plot_spectrum
 from slt.plotting.llc import MAX_POINTS as MAX_POINTS
 from slt.plotting.llc import plot_profile as plot_profile
 from slt.plotting.llc import plot_step_size as plot_step_size
