@@ -1,8 +1,8 @@
 """log det(H + cI) by Lanczos against all eigenvalues: error, truncation bracket and coverage of the 90 % interval.
 
 A 2000 x 2000 matrix with 90 % near-zero eigenvalues, and Gauss-Newton matrix and Hessian of the 3605-parameter network
-of geometry_problem.py. Errors of the first run are from true products; the coverage over --seeds keys takes the diagonal
-matrix of the same eigenvalues, whose law is the same since the probes are uniform on the sphere.
+of geometry_problem.py. Errors of the first run are from true products; the coverage over --seeds keys takes the
+diagonal matrix of the same eigenvalues: the same law, since the probes are uniform on the sphere.
 Run: python tests/benchmarks/log_det_accuracy.py
 """
 
