@@ -110,8 +110,9 @@ def information_loss(subject: Network, *, activation: str, tolerance: float = 1e
     deficit = min(gradients.shape) - rank
     dead = max(0, min(gradients.shape) - explained - int(alive.sum()))
     return InformationLoss(
-        tuple(layers), rank, *gradients.shape, int(alive.sum()), deficit, explained, min(dead, deficit - explained)
-    )
+        tuple(layers), rank, gradients.shape[0], gradients.shape[1], int(alive.sum()), deficit, explained,
+        min(dead, deficit - explained),
+    )  # fmt: skip
 
 
 def _rank(matrix: np.ndarray) -> int:
