@@ -40,6 +40,7 @@ from slt.samplers.run import sample as sample
 from slt.samplers.tempering import tempered_smc as tempered_smc
 from slt.store import load as load
 from slt.store import save as save
+from slt.targets.exact import exact_rlct as exact_rlct
 from slt.targets.polish import polish as polish
 from slt.targets.potentials import potential as potential
 from slt.targets.potentials import potentials as potentials

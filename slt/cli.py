@@ -1,4 +1,4 @@
-"""The command line: `slt estimate | report | validate | potentials`. Wrong input: one paragraph and exit code 2."""
+"""The command line: `slt estimate | report | validate | potentials | exact`. Wrong input: a paragraph, exit code 2."""
 
 import sys
 from collections.abc import Sequence
@@ -97,6 +97,29 @@ def potentials() -> None:
     from slt.targets.potentials import potential_table
 
     _print(potentials_table(potential_table()))
+
+
+@cli.command()
+@click.argument("polynomials", nargs=-1, required=True, metavar="POLYNOMIAL...")
+@click.option("--at", metavar="x=1,y=1/2", help="The zero at which λ is asked; 0 where left out.")
+@click.option("--weight", metavar="x=1", help="Exponents τ > -1 of a prior |w|^τ; 0 where left out.")
+def exact(polynomials: tuple[str, ...], at: str | None, weight: str | None) -> None:
+    r"""Exact λ and multiplicity of a polynomial K >= 0, or of K = f1^2 + f2^2 + ... if several are given.
+
+    \b
+    slt exact "x**2*y**4 + (x - y)**6"
+    slt exact "x + y**2" "z"
+    slt exact "(x*y - 1/2)**2" --at x=1,y=1/2
+    """
+    from slt.tables import exact_table
+    from slt.targets.exact import exact_rlct, read_coordinates
+
+    found = exact_rlct(
+        list(polynomials) if polynomials[1:] else polynomials[0],
+        at=read_coordinates(at, "--at"),
+        weight=read_coordinates(weight, "--weight"),
+    )
+    _print(exact_table(found))
 
 
 def _show(results: Sequence[Any], *, quiet: bool = False, figures: Path | None = None) -> None:

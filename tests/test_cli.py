@@ -105,8 +105,28 @@ def test_potentials_lists_the_catalogue(capsys):
 
 
 @pytest.mark.parametrize(
+    ("args", "shown"),
+    [
+        (("(x + y**2)**2 + z**2",), ("λ 1 ", "exact", "{x**2, z**2}", "x, y, z")),
+        (("x*y", "z"), ("λ 1 ", "m 2 ", "exact")),
+        (("(x*y - 1/2)**2", "--at", "x=1,y=1/2"), ("1/2 = 0.5", "exact")),
+        (("x^2*y^2", "--weight", "x=1"), ("1/2 = 0.5", "m 1 ")),
+        (("(x*y - z**2)**2 + z**6",), ("≤ ", "upper bound", "degenerate")),
+    ],
+)
+def test_exact_prints_rlct_multiplicity_and_why(capsys, args, shown):
+    code, out, _ = run(capsys, "exact", *args)
+    assert code == 0
+    out = " ".join(out.split()) + " "
+    assert all(text in out for text in shown)
+
+
+@pytest.mark.parametrize(
     ("args", "message"),
     [
+        (("exact", "sin(x)"), "not part of a polynomial"),
+        (("exact", "x**2", "--at", "x:1"), "write name=value pairs"),
+        (("exact",), "Missing argument"),
         (("estimate", "nowhere.toml"), "There is no file nowhere.toml"),
         (("report", "nowhere.zarr"), "There is no result at nowhere.zarr"),
         (("report", "nowhere.csv"), "There is no file nowhere.csv"),
