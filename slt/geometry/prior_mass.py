@@ -44,7 +44,7 @@ def log_prior_mass(
         x = 1 + a * s[:, None]
         return s * threshold - 0.5 * np.sum(np.log(x) + noncentrality * s[:, None] / x, axis=1)
 
-    peak = float(exponent(np.array([saddle])).real[0])
+    peak = float(exponent(np.array([saddle]))[0])
 
     def integrand(u: np.ndarray) -> np.ndarray:
         pieces = np.array_split(u, max(1, u.size * h.size >> 22))
