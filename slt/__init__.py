@@ -47,3 +47,6 @@ from slt.targets.potentials import potentials as potentials
 from slt.targets.target import Target as Target
 from slt.targets.target import loss_target as loss_target
 from slt.targets.target import potential_target as potential_target
+from slt.volumes import Initialisation as Initialisation
+from slt.volumes import basin_volumes as basin_volumes
+from slt.volumes import volume_scaling as volume_scaling

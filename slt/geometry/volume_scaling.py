@@ -15,6 +15,7 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 from slt._types import Estimate
+from slt.draws import Verdict
 
 WINDOWS = 16
 SHIFTS = (-1.0, 0.0, 1.0, 2.0, 4.0, 8.0)
@@ -37,6 +38,22 @@ class Exponent(NamedTuple):
     local: Estimate
     log_epsilon: tuple[float, float]
     misfit: float
+
+
+class Scaling(NamedTuple):
+    """d log V/d log epsilon beside what the Hessian says.
+
+    verdict: "converged" or "not converged", with reasons. log_epsilon, log_volume: the ladder of every replicate
+    [nats]. rank, dim: of the Hessian at w*: the quadratic has the exponent rank/2 where flat directions are discarded
+    and dim/2 where they are filled in.
+    """
+
+    exponent: Exponent
+    verdict: Verdict
+    log_epsilon: Float[np.ndarray, "replicate step"]
+    log_volume: Float[np.ndarray, "replicate step"]
+    rank: int | None
+    dim: int
 
 
 def on_grid(

@@ -8,3 +8,6 @@ from slt.plotting.llc import plot_profile as plot_profile
 from slt.plotting.llc import plot_step_size as plot_step_size
 from slt.plotting.llc import plot_trace as plot_trace
 from slt.plotting.llc import plot_validation as plot_validation
+from slt.plotting.volume import plot_exponent as plot_exponent
+from slt.plotting.volume import plot_misleading as plot_misleading
+from slt.plotting.volume import plot_volumes as plot_volumes

@@ -13,3 +13,5 @@ from slt.tables.llc import potentials_table as potentials_table
 from slt.tables.llc import profile_table as profile_table
 from slt.tables.llc import result_table as result_table
 from slt.tables.llc import validation_table as validation_table
+from slt.tables.volume import scaling_table as scaling_table
+from slt.tables.volume import volume_table as volume_table

@@ -1,0 +1,246 @@
+r"""Basin volumes of a target by every estimator side by side, and the exponent of the volume.
+
+The Hessian gives closed forms at w*, rays what is star-shaped about it, splitting everything the prior reaches. As
+epsilon goes to 0, d log V/d log epsilon is the learning coefficient; the quadratic has rank H / 2 or d/2 instead.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+from slt._types import Key, Params
+from slt.draws import Verdict
+from slt.estimators.llc import replicate_mean
+from slt.geometry.local import DENSE_DIM, Eigenbasis, LocalLoss, eigenbasis, local_loss
+from slt.geometry.nonlocal_volume import radial_volume
+from slt.geometry.volume import Prior, VolumeRow, hessian_volumes
+from slt.geometry.volume_scaling import Exponent, Scaling, on_grid, volume_exponent
+from slt.samplers.splitting import Ladder, splitting
+from slt.targets.target import Target
+
+ESTIMATORS = ("hessian", "radial", "splitting")
+SPLITTING_DIM, SPLITTING_DATA = 50, 500
+"""Largest numbers of parameters and data at which splitting is on by default."""
+STOPS = (
+    "",
+    "The budget ended at epsilon = {:.1e}, above the {:.0e} asked; raise max_evaluations.",
+    "Round-off of the loss ends the ladder at epsilon = {:.1e}, above the {:.0e} asked.",
+    "The loss is constant on a set of positive volume, below epsilon = {:.1e} (asked: {:.0e}).",
+)
+"""By `Ladder.stop`."""
+
+
+class Initialisation(NamedTuple):
+    """N(mean, scale^2 I), the measure of the bits that locate a basin; mean: a number, or a pytree like w*."""
+
+    scale: float
+    mean: Any = 0.0
+
+
+def basin_volumes(
+    target: Target,
+    *,
+    threshold: float = 1e-2,
+    initialisation: Initialisation | None = None,
+    estimators: Sequence[str] | None = None,
+    weight_decay: float = 0.0,
+    negative: str = "refuse",
+    num_rays: int = 1000,
+    seed: int = 0,
+    **options: Any,
+) -> list[VolumeRow]:
+    r"""Log volumes of {w: L_n(w) - L_n(w*) < T} around w*, one row for each treatment and estimator.
+
+    Args:
+        threshold: T [nats/datum]; 0.01 is the cutoff of Scherlis & Belrose 2025.
+        initialisation: N(0, rms(w*)^2 I) by default, and N(0, I) where w* = 0.
+        estimators: of "hessian", "radial" and "splitting"; by default the first two up to 4096 parameters, and
+            splitting up to 50 parameters and 500 data.
+        weight_decay: lambda of the (lambda + c) treatment, where the loss of the target is without its penalty.
+        negative: policy for negative eigenvalues; see `hessian_volumes`.
+        num_rays: rays cast. options: of `volume_ladder`.
+
+    Raises:
+        ValueError: an unknown estimator, a threshold or scale that is not positive, a Hessian that is not finite.
+    """
+    local = local_loss(target)
+    start = initialisation or _default_initialisation(local)
+    names = _default_estimators(target) if estimators is None else tuple(estimators)
+    if not names or set(names) - set(ESTIMATORS):
+        raise ValueError(f"basin_volumes: estimators is {names}; choose from {', '.join(ESTIMATORS)}.")
+    if not (threshold > 0 and math.isfinite(threshold)):
+        raise ValueError(f"basin_volumes: threshold is {threshold}; it must be positive and finite [nats/datum].")
+    rows: list[VolumeRow] = []
+    if {"hessian", "radial"} & set(names):
+        basis = eigenbasis(local)
+        prior = Prior(start.scale, basis.vectors.T @ (local.center - _flat_mean(start, local)))
+    if "hessian" in names:
+        quadratic = hessian_volumes(
+            basis.values, threshold=threshold, weight_decay=weight_decay, prior=prior, negative=negative
+        )
+        warning = _slope_warning(local, basis, threshold, weight_decay + threshold / start.scale**2)
+        rows += [row._replace(reason=f"{row.reason} {warning}".strip()) for row in quadratic]
+    if "radial" in names:
+        key = jax.random.key(seed)
+        rows.append(radial_volume(key, local, basis, threshold=threshold, prior=prior, num_rays=num_rays))
+    if "splitting" in names:
+        ladder = volume_ladder(target, initialisation=start, lowest=threshold, seed=seed, **options)
+        rows.append(_splitting_row(ladder, threshold))
+    return rows
+
+
+def volume_ladder(
+    target: Target,
+    *,
+    initialisation: Initialisation | None = None,
+    lowest: float = 1e-24,
+    seed: int = 0,
+    num_particles: int = 512,
+    num_replicates: int = 12,
+    num_moves: int | None = None,
+    max_evaluations: int = 200_000_000,
+) -> Ladder:
+    """log P(L_n(w) - L_n(w*) < epsilon) down a ladder of epsilon, by multilevel splitting in float64.
+
+    Args:
+        initialisation: the measure; the target's own prior by default, which must be proper.
+        lowest: epsilon at which a replicate ends [nats/datum].
+        num_moves: of every particle at every halving of the volume; 30 + 2 d, at most 150, by default.
+        max_evaluations: budget [evaluations of the whole loss].
+
+    Raises:
+        ValueError: an improper prior, or a budget too small for a single halving.
+    """
+    local = local_loss(target)
+    moves = num_moves or min(30 + 2 * local.center.size, 150)
+    levels = max_evaluations // (num_particles * num_replicates * moves)
+    if levels < 1:
+        raise ValueError(
+            f"volume_ladder: max_evaluations is {max_evaluations}; one halving takes "
+            f"{num_particles * num_replicates * moves}. Raise it, or lower num_particles or num_moves."
+        )
+    with jax.enable_x64(True):
+        measure = _measure(target, local, initialisation)
+
+        def run(key: Key, data: Any) -> Ladder:
+            return splitting(
+                lambda x: local.loss(x, data),
+                lowest=lowest,
+                num_particles=num_particles,
+                num_replicates=num_replicates,
+                num_moves=moves,
+                max_levels=min(levels, 5000),
+                **measure,
+            )(key)
+
+        return jax.tree.map(np.asarray, jax.jit(run)(jax.random.key(seed), local.data))
+
+
+def volume_scaling(target: Target, **options: Any) -> Scaling:
+    r"""The learning coefficient as the exponent of the volume, $\lambda = d\log V(\epsilon)/d\log\epsilon$.
+
+    Its error covers Monte Carlo and what the possible multiplicities and corrections disagree about; see
+    `volume_exponent`. options: of `volume_ladder`.
+
+    Raises:
+        ValueError: an improper prior, or a ladder of less than two decades.
+    """
+    local = local_loss(target)
+    dim = local.center.size
+    ladder = volume_ladder(target, **options)
+    exponent = volume_exponent(ladder.log_epsilon, ladder.log_volume, max_multiplicity=min(dim, 4))
+    rank = None
+    if dim <= DENSE_DIM:
+        values = np.abs(eigenbasis(local).values)
+        rank = int((values > max(1e-12, dim * 2.2e-16 * values.max())).sum())
+    verdict = _judge(ladder, exponent, options.get("lowest", 1e-24))
+    return Scaling(exponent, verdict, ladder.log_epsilon, ladder.log_volume, rank, dim)
+
+
+def _judge(ladder: Ladder, exponent: Exponent, lowest: float) -> Verdict:
+    reasons = [_stop_reason(ladder, lowest)] if (ladder.stop != 0).any() else []
+    error = exponent.rlct.mcse
+    if (ladder.stop == 3).any() or ladder.acceptance_rate.min() < 0.005 or error > 0.1 * max(exponent.rlct.value, 0.05):
+        reasons.append(
+            f"The exponent is known to {error:.2g} only (acceptance {ladder.acceptance_rate.min():.1%}); raise "
+            "max_evaluations or num_particles."
+        )
+        return Verdict("not converged", tuple(reasons))
+    if exponent.misfit > 3.5:
+        reasons.append(f"No shape fits the ladder (chi-square {exponent.misfit:.1f} a degree of freedom).")
+        return Verdict("not converged", tuple(reasons))
+    return Verdict("converged", tuple(reasons))
+
+
+def _stop_reason(ladder: Ladder, lowest: float) -> str:
+    last = np.nanmin(ladder.log_epsilon, axis=1)
+    return STOPS[int(ladder.stop.max())].format(math.exp(min(max(last.max(), -700.0), 700.0)), lowest)
+
+
+def _splitting_row(ladder: Ladder, threshold: float) -> VolumeRow:
+    volumes = on_grid(ladder.log_epsilon, ladder.log_volume, np.array([math.log(threshold)]))[:, 0]
+    if not np.isfinite(volumes).all():
+        return VolumeRow("splitting", math.nan, math.inf, "initialisation", _stop_reason(ladder, threshold))
+    estimate = replicate_mean(volumes)
+    return VolumeRow("splitting", estimate.value, estimate.mcse, "initialisation")
+
+
+def _default_estimators(target: Target) -> tuple[str, ...]:
+    if target.num_params > DENSE_DIM:
+        raise ValueError(
+            f"basin_volumes: {target.num_params} parameters; the dense Hessian is formed up to {DENSE_DIM}. Use "
+            "shifted_log_volume with log det(H + cI) by Lanczos, or restrict the target by `trainable`."
+        )
+    small = target.num_params <= SPLITTING_DIM and target.num_data <= SPLITTING_DATA
+    return ESTIMATORS if small else ESTIMATORS[:2]
+
+
+def _default_initialisation(local: LocalLoss) -> Initialisation:
+    return Initialisation(float(np.sqrt(np.mean(local.center**2))) or 1.0)
+
+
+def _flat_mean(start: Initialisation, local: LocalLoss) -> np.ndarray:
+    if np.ndim(start.mean) == 0 and not isinstance(start.mean, dict | list | tuple):
+        return np.full(local.center.size, float(start.mean))
+    return np.asarray(ravel_pytree(start.mean)[0], np.float64)
+
+
+def _slope_warning(local: LocalLoss, basis: Eigenbasis, threshold: float, shift: float) -> str:
+    """Said where the quadratic falls by a tenth of T within reach: w* is then no critical point of L_n."""
+    slope = basis.vectors.T @ local.gradient
+    fall = 0.5 * float(np.sum(slope**2 / (np.abs(basis.values) + shift)))
+    if fall < 0.1 * threshold:
+        return ""
+    return (
+        f"Not a critical point of L_n: |grad L_n| = {np.linalg.norm(slope):.2g}, and the quadratic falls by {fall:.2g} "
+        "nats/datum within reach. Polish w*, or give a larger threshold."
+    )
+
+
+def _measure(target: Target, local: LocalLoss, start: Initialisation | None) -> dict[str, Any]:
+    """Prior of flat float64 vectors: the initialisation, or the target's own."""
+    if start is not None:
+        mean = jnp.asarray(_flat_mean(start, local))
+        return {
+            "log_prior": lambda x: -0.5 * jnp.sum((x - mean) ** 2) / start.scale**2,
+            "draw_prior": lambda key: mean + start.scale * jax.random.normal(key, mean.shape, mean.dtype),
+        }
+    if target.draw_prior is None:
+        raise ValueError("volume_ladder: the prior of the target is improper (gamma = 0); give an initialisation.")
+    draw, unravel = target.draw_prior, local.unravel
+
+    def flat(w: Params) -> Array:
+        return ravel_pytree(w)[0].astype(local.center.dtype)
+
+    return {
+        "log_prior": lambda x: jnp.asarray(target.log_prior(unravel(x)), local.center.dtype),
+        "draw_prior": lambda key: flat(draw(key)),
+        "log_weight": lambda x: jnp.asarray(target.log_weight(unravel(x)), local.center.dtype),
+        "fold": lambda x: flat(target.fold(unravel(x))),
+    }

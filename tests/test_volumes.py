@@ -1,0 +1,70 @@
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from slt import loss_target, potential, potential_target
+from slt.geometry.prior_mass import log_prior_mass
+from slt.volumes import Initialisation, basin_volumes, volume_ladder, volume_scaling
+
+FAST = {"num_particles": 256, "num_replicates": 8, "num_moves": 24}
+
+
+def test_all_estimators_agree_on_an_ellipsoid_and_say_what_they_are():
+    h, T = np.array([20.0, 1.0, 0.0]), 0.01
+    target = potential_target(lambda w: 0.5 * jnp.sum(jnp.asarray(h) * (w - 0.5) ** 2), jnp.full(3, 0.5), nbeta=100.0)
+    start = Initialisation(0.7, 0.1)
+    rows = {row.treatment: row for row in basin_volumes(target, threshold=T, initialisation=start, **FAST)}
+    exact = log_prior_mass(h, threshold=T, scale=0.7, offset=np.full(3, 0.4))
+    assert rows["ellipsoid"].log_volume == pytest.approx(exact, abs=1e-6)
+    for name in ("radial, star-shaped", "splitting"):
+        assert abs(rows[name].log_volume - exact) < 4 * rows[name].error < 0.8
+    assert math.isinf(rows["as it is"].log_volume)
+    assert rows["ellipsoid"].bits == pytest.approx(-exact / math.log(2))
+
+
+def test_a_slope_is_said():
+    target = potential_target(lambda w: 0.5 * jnp.sum(w**2), jnp.full(2, 0.5), nbeta=100.0)
+    rows = basin_volumes(target, estimators=["hessian"])
+    assert all("Not a critical point" in row.reason and "0.71" in row.reason for row in rows)
+
+
+def test_the_volume_exponent_is_the_learning_coefficient_and_the_hessian_is_wrong():
+    entry = potential("x2y2")
+    minimum = jnp.asarray(entry.minimum, float)
+    target = potential_target(entry.energy, minimum, nbeta=1.0, box=entry.box)
+    found = volume_scaling(target, **FAST)
+    rlct = float(entry.rlct)
+    assert found.exponent.rlct.mcse < 0.06 * rlct
+    assert abs(found.exponent.rlct.value - rlct) < 4 * found.exponent.rlct.mcse
+    assert found.verdict.status == "converged"
+    assert found.rank == 0
+    assert found.exponent.multiplicity == entry.multiplicity or found.exponent.probability < 0.9
+
+
+def test_float32_data_are_seen_in_float64():
+    x = np.linspace(-1, 1, 20, dtype=np.float32)
+    target = loss_target(
+        lambda w, rows: 0.5 * (rows["y"] - w["a"] * rows["x"]) ** 2,
+        {"a": jnp.asarray(2.0, jnp.float32)},
+        {"x": jnp.asarray(x), "y": jnp.asarray(2 * x)},
+    )
+    ladder = volume_ladder(target, lowest=1e-16, **FAST)
+    assert (ladder.stop == 0).all()  # float32 would end at about 1e-9
+    half = float(np.mean(x.astype(float) ** 2))
+    rows = basin_volumes(target, threshold=1e-3, estimators=["hessian", "radial"], initialisation=Initialisation(1.0))
+    exact = log_prior_mass(np.array([half]), threshold=1e-3, scale=1.0, offset=np.array([2.0]))
+    assert abs(rows[-1].log_volume - exact) < 5 * rows[-1].error < 0.5
+
+
+def test_bad_input_is_refused():
+    target = potential_target(lambda w: jnp.sum(w**2), jnp.zeros(2), nbeta=1.0)
+    with pytest.raises(ValueError, match="estimators"):
+        basin_volumes(target, estimators=["guess"])
+    with pytest.raises(ValueError, match="threshold"):
+        basin_volumes(target, threshold=0.0)
+    with pytest.raises(ValueError, match="max_evaluations"):
+        volume_ladder(target, max_evaluations=10)
+    with pytest.raises(ValueError, match="improper"):
+        volume_ladder(potential_target(lambda w: jnp.sum(w**2), jnp.zeros(2), nbeta=1.0, localization=0.0))
