@@ -6,6 +6,7 @@ the chains use a step sqrt(2) smaller; in each half some start where the warm-up
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from slt._types import Estimate, Key, Params
-from slt.draws import Draws, Options, Result, Verdict, ess, rhat
+from slt.draws import Draws, Options, Result, Verdict, Watch, ess, rhat
 from slt.estimators.llc import llc, llc_two_temperature, llc_variance
 from slt.samplers.langevin import sghmc
 from slt.samplers.run import Chains, Record, Runner, advance_with_progress, draws_from_record, join_records, runner
@@ -128,9 +129,14 @@ def _block(
 ) -> tuple[Chains, Record]:
     path = options.checkpoint and options.checkpoint.with_name(f"{options.checkpoint.name}-block{i}-group{g}")
     label = f"γ = {target.localization:.3g}, block {i + 1} of at most {BLOCKS}, step {g + 1} of 2"
+    watch = options.watch and partial(_watch_chains, options.watch, g)
     return advance_with_progress(
-        run, chains, target.data, draws, progress=options.progress, checkpoint=path, label=label
+        run, chains, target.data, draws, progress=options.progress, checkpoint=path, label=label, watch=watch
     )
+
+
+def _watch_chains(watch: Watch, group: int, positions: Params) -> None:
+    watch(group, jax.tree.map(lambda a: a[:, None], positions))
 
 
 def _steps(plan: Plan) -> tuple[float, float]:

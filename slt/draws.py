@@ -1,5 +1,6 @@
 """What a run leaves behind: draws with their diagnostics, and the result computed from them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ class Draws(NamedTuple):
     first_divergence: index of the first non-finite draw of each chain (-1: none), dims (chain,).
     num_gradients: gradient evaluations spent, each on one batch, warm-up and tuning included.
     positions: parameters of each kept draw, leading dims (chain, draw), or None.
+    log_likelihood: log p(x_i | w) of thinned draws [nats], dims (chain, thinned_draw, datum), or None.
     """
 
     loss: Float[np.ndarray, "chain draw"]
@@ -28,6 +30,7 @@ class Draws(NamedTuple):
     first_divergence: np.ndarray
     num_gradients: int
     positions: PyTree[np.ndarray] | None = None
+    log_likelihood: Float[np.ndarray, "chain thinned_draw datum"] | None = None
 
 
 class Verdict(NamedTuple):
@@ -43,6 +46,7 @@ class Result(NamedTuple):
     estimates: by name, e.g. "llc", "llc_variance", "llc_two_temperature".
     diagnostics: plain numbers, e.g. "rhat", "ess", "divergences", "gradient_norm", "seconds".
     settings: what produced the run, e.g. "sampler", "step_size", "nbeta", "localization", "num_params", "seed".
+    pointwise: values per datum, e.g. of "waic", where they were computed.
     """
 
     estimates: dict[str, Estimate]
@@ -50,10 +54,15 @@ class Result(NamedTuple):
     draws: Draws
     diagnostics: dict[str, float]
     settings: dict[str, str | float | int]
+    pointwise: dict[str, Float[np.ndarray, " datum"]] | None = None
+
+
+Watch = Callable[[int, PyTree], None]
+"""(group, positions with the leading axes chain and particle) -> None, called every few steps of a run."""
 
 
 class Options(NamedTuple):
-    """What `estimate_llc` was asked for; see there."""
+    """What `estimate_llc` was asked for, see there; and who else looks at the positions of the run."""
 
     seed: int
     tolerance: float
@@ -61,7 +70,8 @@ class Options(NamedTuple):
     num_chains: int
     batch_size: int
     progress: bool
-    checkpoint: Path | None
+    checkpoint: Path | None = None
+    watch: Watch | None = None
 
     def asked(self, estimate: Estimate) -> float:
         """The standard error to reach [1]."""

@@ -51,24 +51,28 @@ def estimate_llc(
     Raises:
         ValueError: an unknown sampler, an odd or too small number of chains, an improper prior for tempering.
     """
-    ways = {"auto": _choose(target), "tempering": tempered_result, "chains": chained_result}
-    if sampler not in ways:
-        raise ValueError(f"estimate_llc: sampler is {sampler!r}; it must be one of {', '.join(ways)}.")
-    if num_chains < 2 or num_chains % 2:
-        raise ValueError(
-            f"estimate_llc: num_chains is {num_chains}; give an even number, at least 2: half run at each step."
-        )
-    if not tolerance > 0 or max_gradients < 1 or batch_size < 1:
-        given = f"tolerance {tolerance}, max_gradients {max_gradients}, batch_size {batch_size}"
-        raise ValueError(f"estimate_llc: {given}; all must be positive.")
     path = None if checkpoint is None else Path(checkpoint)
     options = Options(seed, tolerance, max_gradients, num_chains, batch_size, progress, path)
+    result = sample_posterior(target, options, sampler=sampler)
+    return result._replace(verdict=_judge_minimum(target, result) or result.verdict)
+
+
+def sample_posterior(target: Target, options: Options, *, sampler: str = "auto") -> Result:
+    """The run behind `estimate_llc`, whose arguments and errors it shares, and behind every other driver."""
+    ways = {"auto": _choose(target), "tempering": tempered_result, "chains": chained_result}
+    if sampler not in ways:
+        raise ValueError(f"sampler is {sampler!r}; it must be one of {', '.join(ways)}.")
+    if options.num_chains < 2 or options.num_chains % 2:
+        raise ValueError(
+            f"num_chains is {options.num_chains}; give an even number, at least 2: half run at each of two steps."
+        )
+    if not options.tolerance > 0 or options.max_gradients < 1 or options.batch_size < 1:
+        given = ", ".join(f"{name} {getattr(options, name)}" for name in ("tolerance", "max_gradients", "batch_size"))
+        raise ValueError(f"{given}; all must be positive.")
     started = time.perf_counter()
     result = ways[sampler](target, options)
     diagnostics = result.diagnostics | {"gradient_norm": target.gradient_norm, "seconds": time.perf_counter() - started}
-    settings = result.settings | _settings(target, options)
-    verdict = _judge_minimum(target, result) or result.verdict
-    return result._replace(diagnostics=diagnostics, settings=settings, verdict=verdict)
+    return result._replace(diagnostics=diagnostics, settings=result.settings | _settings(target, options))
 
 
 def llc_profile(

@@ -1,7 +1,8 @@
 """Results <-> xarray DataTree in the ArviZ schema <-> zarr or netCDF, with provenance.
 
-One result has the groups sample_stats, warmup_sample_stats, posterior (if positions were kept), constant_data
-(settings, gradients spent, first divergences), estimates and diagnostics, and its verdict in the attributes.
+One result has the groups sample_stats, warmup_sample_stats, constant_data (settings, gradients spent, first
+divergences), estimates and diagnostics, and its verdict in the attributes; where they were kept, posterior,
+log_likelihood (of thinned draws, the variable "obs", as arviz-stats looks for) and pointwise (values per datum).
 A profile holds one such tree per point.
 """
 
@@ -195,10 +196,14 @@ def _tree(result: Result) -> xr.DataTree:
     leaves = _named_leaves(draws.positions)
     if leaves:
         groups["posterior"] = {name: leaf for name, (_, leaf) in leaves.items()}
-    dims = {"first_divergence": ["chain"]}
+    if draws.log_likelihood is not None:
+        groups["log_likelihood"] = {"obs": draws.log_likelihood}
+    dims = {"first_divergence": ["chain"], "obs": ["datum"]}
     tree = arviz_base.from_dict(groups, dims=dims, save_warmup=True, check_conventions=False)
     for name, (steps, _) in leaves.items():
         tree["posterior"][name].attrs["path"] = json.dumps(steps)
+    if result.pointwise is not None:
+        tree["pointwise"] = _per_datum(result.pointwise)
     tree["constant_data"].attrs |= {"settings": json.dumps(list(result.settings))}
     tree["constant_data"].attrs |= {name: _plain(value) for name, value in result.settings.items()}
     flat = {name + end: x for name, e in result.estimates.items() for end, x in zip(ENDS, e, strict=True)}
@@ -206,6 +211,11 @@ def _tree(result: Result) -> xr.DataTree:
     tree["diagnostics"] = _numbers(result.diagnostics, result.diagnostics)
     tree.attrs = {"verdict": result.verdict.status, "reasons": json.dumps(result.verdict.reasons)}
     return tree
+
+
+def _per_datum(values: Mapping[str, np.ndarray]) -> xr.DataTree:
+    variables = {name: ("datum", np.asarray(value)) for name, value in values.items()}
+    return xr.DataTree(xr.Dataset(variables, attrs={"names": json.dumps(list(values))}))
 
 
 def _numbers(values: Mapping[str, float], names: Iterable[str]) -> xr.DataTree:
@@ -223,7 +233,9 @@ def _result(tree: xr.DataTree) -> Result:
         first_divergence=constants["first_divergence"].values,
         num_gradients=int(constants["num_gradients"]),
         positions=_positions(groups["posterior"].data_vars) if "posterior" in groups else None,
+        log_likelihood=groups["log_likelihood"]["obs"].values if "log_likelihood" in groups else None,
     )
+    values = groups.get("pointwise")
     names = json.loads(estimates.attrs["names"])
     return Result(
         estimates={name: Estimate(*(float(estimates[name + end]) for end in ENDS)) for name in names},
@@ -231,6 +243,7 @@ def _result(tree: xr.DataTree) -> Result:
         draws=draws,
         diagnostics={name: float(diagnostics[name]) for name in json.loads(diagnostics.attrs["names"])},
         settings={name: _plain(constants.attrs[name]) for name in json.loads(constants.attrs["settings"])},
+        pointwise=None if values is None else {k: values[k].values for k in json.loads(values.attrs["names"])},
     )
 
 

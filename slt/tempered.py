@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from slt._types import Estimate, Key
@@ -15,6 +16,8 @@ from slt.targets.target import Target
 Energies = Float[np.ndarray, "replicate sweep particle"]
 BLOCK = 25
 """Sweeps between two looks at the standard error."""
+LOOK = 5
+"""Sweeps between two looks at the particles."""
 MAX_BLOCKS = 10
 
 
@@ -32,11 +35,15 @@ def tempered_result(target: Target, options: Options) -> Result:
     smc = _smc(target, leapfrogs)
     run_key, pilot_key, key = jax.random.split(jax.random.key(options.seed), 3)
     current, warm = _pilot(pilot_key, smc, smc.run(run_key), options)
+    unravel = ravel_pytree(target.minimum)[1]
     blocks, rates = [], []
     for block_key in jax.random.split(key, warm.shape[1] // BLOCK):
-        current, energies, rate = smc.sweep(block_key, current, BLOCK)
-        blocks.append(np.asarray(energies, np.float64))
-        rates.append(np.asarray(rate))
+        for sweep_key, sweeps in _looks(block_key, options):
+            current, energies, rate = smc.sweep(sweep_key, current, sweeps)
+            blocks.append(np.asarray(energies, np.float64))
+            rates.append(np.asarray(rate))
+            if options.watch is not None:
+                options.watch(0, jax.vmap(jax.vmap(unravel))(current.states.position))
     energies, rate = np.concatenate(blocks, 1), np.concatenate(rates, 1)
     diagnostics = _diagnostics(current, energies, rate)
     estimates = _estimates(current, energies)
@@ -44,6 +51,13 @@ def tempered_result(target: Target, options: Options) -> Result:
     return Result(
         estimates, _judge(diagnostics, estimates["llc"], options), draws, diagnostics, {"sampler": "tempering"}
     )
+
+
+def _looks(key: Key, options: Options) -> list[tuple[Key, int]]:
+    """Keys and lengths of the stretches of a block: one, or several where somebody looks at the particles between."""
+    if options.watch is None:
+        return [(key, BLOCK)]
+    return [(part, LOOK) for part in jax.random.split(key, BLOCK // LOOK)]
 
 
 def _pilot(key: Key, smc: Tempering, current: Tempered, options: Options) -> tuple[Tempered, Energies]:

@@ -2,6 +2,7 @@ import json
 import os
 from typing import NamedTuple
 
+import arviz_stats
 import jax
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from slt.draws import Draws, Result, ValidationRow, Verdict
 FORMATS = [".zarr", ".nc"]
 
 
-def make_result(*, localization=1.0, seed=0, num_draws=20, num_warmup=5, positions=None, status="converged"):
+def make_result(*, localization=1.0, seed=0, num_draws=20, num_warmup=5, positions=None, status="converged", data=0):
     rng = np.random.default_rng(seed)
     draws = Draws(
         loss=rng.normal(size=(4, num_draws)).astype(np.float32),
@@ -24,6 +25,7 @@ def make_result(*, localization=1.0, seed=0, num_draws=20, num_warmup=5, positio
         first_divergence=np.array([-1, 3, -1, -1]),
         num_gradients=12345,
         positions=positions,
+        log_likelihood=rng.normal(size=(4, 7, data)).astype(np.float32) if data else None,
     )
     return Result(
         estimates={"llc": Estimate(0.1 + seed, 0.01, 37.5), "a_first": Estimate(1.0, np.nan), "z": Estimate(2.0, 0.0)},
@@ -31,6 +33,7 @@ def make_result(*, localization=1.0, seed=0, num_draws=20, num_warmup=5, positio
         draws=draws,
         diagnostics={"rhat": 1.0 / 3, "ess": np.inf, "gradient_norm": np.nan, "divergences": 2.0},
         settings={"sampler": "sgld", "step_size": 1e-5, "localization": localization, "seed": 2**60, "num_params": 3},
+        pointwise={"waic": rng.normal(size=data), "a_first": rng.normal(size=data)} if data else None,
     )
 
 
@@ -45,7 +48,7 @@ def assert_identical(left, right):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("options", [{}, {"num_warmup": 0}, {"num_draws": 1}, {"status": "not a minimum"}])
+@pytest.mark.parametrize("options", [{}, {"num_warmup": 0}, {"num_draws": 1}, {"status": "not a minimum"}, {"data": 6}])
 def test_a_result_comes_back_bit_for_bit(tmp_path, suffix, options):
     result = make_result(**options)
     path = store.save([result], tmp_path / f"deep/er/a{suffix}")
@@ -102,6 +105,14 @@ def test_the_file_follows_the_arviz_schema_and_says_where_it_comes_from(tmp_path
     text = json.dumps({k: str(v) for k, v in tree.attrs.items()})
     for private in (os.uname().nodename, os.getcwd(), str(tmp_path)):
         assert private not in text
+
+
+def test_stored_log_likelihoods_are_the_ones_that_arviz_looks_for():
+    result = make_result(data=6)
+    tree = store.to_datatree([result])
+    assert arviz_stats.get_log_likelihood(tree).dims == ("chain", "draw", "datum")
+    np.testing.assert_array_equal(arviz_stats.get_log_likelihood(tree), result.draws.log_likelihood)
+    assert tree["pointwise"]["waic"].dims == ("datum",)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

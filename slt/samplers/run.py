@@ -21,6 +21,9 @@ from slt.draws import Draws
 VMAP_LIMIT = 30_000
 """Parameters per chain above which lax.map over chains is no slower than vmap, and needs less memory."""
 
+LOOKS = 100
+"""Stretches of a run in which somebody looks at the positions."""
+
 
 class Chains(NamedTuple):
     """Where every chain stands: kernel states with a leading chain axis, the run's key, draws taken so far."""
@@ -162,9 +165,10 @@ def advance_with_progress(
     progress: bool = False,
     checkpoint: str | Path | None = None,
     label: str = "sampling",
+    watch: Callable[[Params], None] | None = None,
 ) -> tuple[Chains, Record]:
-    """`run.advance` in at most 20 stretches, with a progress bar and a checkpoint after each."""
-    stretch = max(1, -(-num_draws // 20))
+    """`run.advance` in stretches; after each a progress bar, a checkpoint, and a look at the positions."""
+    stretch = max(1, -(-num_draws // (20 if watch is None else LOOKS)))
     record: Any = None
     done = 0
     identity = {}
@@ -187,6 +191,8 @@ def advance_with_progress(
             record = new if record is None else join_records(record, new)
             done += count
             bar.update(task, completed=done)
+            if watch is not None:
+                watch(chains.states.position)
             if checkpoint is not None:
                 _save(checkpoint, chains, record, done, identity)
     return chains, record
