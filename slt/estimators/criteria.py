@@ -12,7 +12,7 @@ Source: Watanabe 2010, JMLR 11:3571 (WAIC, cross-validation, equations of state)
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -126,7 +126,8 @@ def psis_loo(log_likelihood: Float[np.ndarray, "chain draw datum"]) -> PsisLoo:
     count = values.shape[0] * values.shape[1]
     check_count(count)
     efficiency = min(1.0, ess(values.sum(2)) / count)
-    log_weights, pareto_k = array_stats.psislw(np.moveaxis(values, 2, 0), r_eff=efficiency, axis=(-2, -1))
+    smooth: Any = array_stats.psislw  # its annotations know one axis and whole numbers only
+    log_weights, pareto_k = smooth(np.moveaxis(values, 2, 0), r_eff=efficiency, axis=(-2, -1))
     weighted = np.exp(log_weights) * np.exp(np.moveaxis(values, 2, 0))
     density = weighted.sum((1, 2))
     influence = count * (weighted / density[:, None, None] - np.exp(log_weights))

@@ -45,7 +45,7 @@ class Term(NamedTuple):
     seen: Float[np.ndarray, "chain batch datum"]
 
 
-def summarise(log_likelihood: Float[Array, "draw ... datum"], *, inverse_temperature: float) -> Pointwise:
+def summarise(log_likelihood: Float[Array | np.ndarray, "draw ... datum"], *, inverse_temperature: float) -> Pointwise:
     """Sums over the leading axis; of numpy and JAX arrays alike, so that a sampler can compile it."""
     count = log_likelihood.shape[0]
     mean = log_likelihood.mean(0)
