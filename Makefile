@@ -1,14 +1,16 @@
 # Needs make and a Python of 3.12 or later; everything else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow validate clean
+.PHONY: help demo test torch-test slow validate clean
 
 BIN := .venv/bin
+comma := ,
 CANDIDATES := python3.13 python3.12 python3.14 python3 python
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*##/\1:/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' Makefile
 
-.venv/.installed: pyproject.toml
+# $(1): the environment, $(2): its extras
+define install
 	@set -e; \
 	for python in $(CANDIDATES); do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then found=$$python; break; fi; \
@@ -18,9 +20,16 @@ help:  ## list the targets
 	  echo "Install one (python.org, pyenv, uv or your system's packages) and put it on PATH." >&2; \
 	  exit 1; \
 	fi; \
-	[ -x $(BIN)/python ] || $$found -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	[ -x $(1)/bin/python ] || $$found -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(2)]'
 	@touch $@
+endef
+
+.venv/.installed: pyproject.toml
+	$(call install,.venv,test)
+
+.venv-torch/.installed: pyproject.toml
+	$(call install,.venv-torch,test$(comma)torch)
 
 demo: .venv/.installed  ## estimate the learning coefficient of the shipped digits classifier
 	$(BIN)/slt estimate data/digits.toml --overwrite --figures results/figures
@@ -31,6 +40,9 @@ test: .venv/.installed  ## lint, layering, types and all quick tests
 	$(BIN)/pyright
 	$(BIN)/pytest -n 2 -m "not slow"
 
+torch-test: .venv-torch/.installed  ## the tests of PyTorch models, in an environment with PyTorch (several GB)
+	.venv-torch/bin/pytest -n 2 tests/torch
+
 slow: .venv/.installed  ## the long statistical tests
 	$(BIN)/pytest -n 2 -m slow
 
@@ -38,5 +50,5 @@ validate: .venv/.installed  ## every potential of the catalogue against its exac
 	$(BIN)/slt validate --suite full
 
 clean:  ## remove the environment, caches and results
-	rm -rf .venv build dist results .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-torch build dist results .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find slt tests data -name __pycache__ -type d -prune -exec rm -rf {} +

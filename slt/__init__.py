@@ -3,6 +3,7 @@
 from slt._types import Estimate as Estimate
 from slt._types import Info as Info
 from slt._types import Sampler as Sampler
+from slt.calibration import calibrate as calibrate
 from slt.criteria import estimate_criteria as estimate_criteria
 from slt.draws import Draws as Draws
 from slt.draws import Result as Result
@@ -22,6 +23,7 @@ from slt.estimators.llc import llc_two_temperature as llc_two_temperature
 from slt.estimators.llc import llc_variance as llc_variance
 from slt.estimators.llc import plateau as plateau
 from slt.estimators.pointwise import pointwise as pointwise
+from slt.estimators.stages import stages as stages
 from slt.pac_bayes.function_space import draw_functions as draw_functions
 from slt.pac_bayes.function_space import function_kl as function_kl
 from slt.pac_bayes.function_space import subset_simulation as subset_simulation
@@ -48,15 +50,18 @@ from slt.samplers.mcmc import mclmc as mclmc
 from slt.samplers.mcmc import nuts as nuts
 from slt.samplers.run import sample as sample
 from slt.samplers.tempering import tempered_smc as tempered_smc
+from slt.series import estimate_series as estimate_series
 from slt.store import load as load
 from slt.store import save as save
 from slt.targets.exact import exact_rlct as exact_rlct
+from slt.targets.interop import model_target as model_target
 from slt.targets.polish import polish as polish
 from slt.targets.potentials import potential as potential
 from slt.targets.potentials import potentials as potentials
 from slt.targets.target import Target as Target
 from slt.targets.target import loss_target as loss_target
 from slt.targets.target import potential_target as potential_target
+from slt.targets.weights import load_weights as load_weights
 from slt.volumes import Initialisation as Initialisation
 from slt.volumes import basin_volumes as basin_volumes
 from slt.volumes import volume_scaling as volume_scaling

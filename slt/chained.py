@@ -54,7 +54,10 @@ def chained_result(target: Target, options: Options) -> Result:
 
 
 def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
-    """Three stretches from w*; after each, the step follows the curvature at the ends, the batch the noise there."""
+    """Stretches from w*; after each, the step follows the curvature at the ends, the batch the noise there.
+
+    Three of them, or one where the tuning of a similar target is known: it starts at that step and batch.
+    """
     rows = min(target.num_data, CURVATURE_ROWS)
     some = jax.tree.map(lambda a: a[jnp.linspace(0, a.shape[0] - 1, rows).astype(int)], target.data)
     curvature_at = jax.jit(lambda k, w: largest_curvature(k, target.energy, w, some))
@@ -62,6 +65,9 @@ def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
     positions = jax.tree.map(lambda a: jnp.repeat(a[None], options.num_chains, 0), target.minimum)
     batch = target.num_data if target.num_data <= 4 * options.batch_size else options.batch_size
     curvature, spent = float(curvature_at(key, target.minimum)), 30 * rows
+    if options.warm_start is not None:
+        curvature = max(curvature, (STEP / options.warm_start[0]) ** 2)
+        batch = max(batch, min(options.warm_start[1], target.num_data))
     for round_key in jax.random.split(key, 3):
         record, moved, cost = _stretch(round_key, target, options, positions, curvature, batch)
         spent += cost
@@ -76,6 +82,8 @@ def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
         level = target.nbeta * float(np.mean(record.loss[:, -len(record.loss[0]) // 3 :]))
         wanted = STEP**2 / curvature / DECAY * noise / 4 / (HEAT * max(level, 0.25))
         batch = _grown(batch, wanted, target.num_data)
+        if options.warm_start is not None:
+            break
     h = STEP / np.sqrt(curvature)
     spent += STRETCHES * RELAX * options.num_chains * batch * target.gradients_per_row(batch)
     return Plan(float(h), float(DECAY / h), batch, spent), positions
@@ -86,7 +94,8 @@ def _stretch(
 ) -> tuple[Record, Params, int]:
     """A twelfth of the budget, at most 2000 steps: its record, where it ends, and its gradients of one datum."""
     h = STEP / np.sqrt(curvature)
-    run = runner(sghmc(target.energy, step_size=h, friction=DECAY / h), target.loss, batch_size=batch, thinning=5)
+    kernel = sghmc(target.energy, step_size=h, friction=DECAY / h)
+    run = runner(kernel, target.loss, batch_size=batch, thinning=5, mesh=options.mesh)
     per_draw = 5 * options.num_chains * batch * target.gradients_per_row(batch)
     draws = min(max(8, options.max_gradients // (BLOCKS * per_draw)), 400)
     chains, record = run.advance(run.init(key, positions, target.data), target.data, draws)
@@ -111,8 +120,9 @@ def _run(
     groups = _hot_and_cold(start_key, target, options, plan, positions)
     for h, group_key, group in zip(_steps(plan), group_keys, groups, strict=True):
         kernel = sghmc(target.energy, step_size=h, friction=plan.friction)
-        runs.append(runner(kernel, target.loss, batch_size=plan.batch_size, thinning=thinning))
-        chains.append(runs[-1].init(group_key, group, target.data))
+        run = runner(kernel, target.loss, batch_size=plan.batch_size, thinning=thinning, mesh=options.mesh)
+        runs.append(run)
+        chains.append(run.init(group_key, group, target.data))
     per_draw = plan.batch_size * thinning * options.num_chains * target.gradients_per_row(plan.batch_size)
     draws = max(20, (options.max_gradients - plan.spent) // (BLOCKS * per_draw))
     for i in range(BLOCKS):
@@ -156,7 +166,7 @@ def _hot_and_cold(key: Key, target: Target, options: Options, plan: Plan, positi
         return center + jnp.asarray(factor, w.dtype).reshape((-1,) + (1,) * center.ndim) * (w - center)
 
     kernel = sghmc(target.energy, step_size=plan.step_size / 2, friction=plan.friction)
-    run = runner(kernel, target.loss, batch_size=plan.batch_size)
+    run = runner(kernel, target.loss, batch_size=plan.batch_size, mesh=options.mesh)
     for round_key in jax.random.split(key, STRETCHES):
         stretched = jax.tree.map(stretch, positions, target.minimum)
         chains, record = run.advance(run.init(round_key, stretched, target.data), target.data, RELAX)

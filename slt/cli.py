@@ -1,4 +1,4 @@
-"""The command line: `slt estimate | report | validate | potentials | exact`. Wrong input: a paragraph, exit code 2."""
+"""The command line, `slt COMMAND`: each command calls into a module. Wrong input: a paragraph, exit code 2."""
 
 import sys
 from collections.abc import Sequence
@@ -55,6 +55,28 @@ def estimate(
     store.discard(work)
     _show(results, quiet=quiet, figures=figures)
     click.echo(f"Stored in {path}.")
+
+
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|FOLDER")
+@click.option("--output", type=click.Path(path_type=Path), help="Where the result goes, .zarr or .nc.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@click.option("--quiet", is_flag=True, help="No progress, no tables.")
+@with_figures
+def series(source: Path, output: Path | None, overwrite: bool, quiet: bool, figures: Path | None) -> None:
+    """Learning coefficients along the checkpoints of a training: a FOLDER of them, or a CONFIG with [series].
+
+    Every point is kept beside the output under its content: a stopped series goes on, a second one computes nothing.
+    """
+    from slt import config as configuration
+    from slt import experiment, store
+
+    configs, text = configuration.read_series(source)
+    path = store.check_output(output or Path("results") / f"{source.stem}_series.zarr", overwrite=overwrite)
+    found = experiment.run_series(configs, path.with_name(f"{path.name}.points"), progress=not quiet)
+    store.save(found.results, path, config=text, coordinate="checkpoint", overwrite=overwrite)
+    _show(found.results, quiet=quiet, figures=figures)
+    click.echo(f"Stored in {path}; {found.hits} of {len(found.results)} points were done before.")
 
 
 @cli.command()
@@ -125,10 +147,14 @@ def exact(polynomials: tuple[str, ...], at: str | None, weight: str | None) -> N
 def _show(results: Sequence[Any], *, quiet: bool = False, figures: Path | None = None) -> None:
     from slt import plotting, tables
 
+    along = "checkpoint" in results[0].settings
     if not quiet:
-        table = tables.result_table(results[0]) if len(results) == 1 else tables.profile_table(results)
-        _print(table)
+        profile = tables.series_table if along else tables.profile_table
+        _print(tables.result_table(results[0]) if len(results) == 1 else profile(results))
     if figures is None:
+        return
+    if along and len(results) > 1:
+        _write({"series.png": plotting.plot_series(results)}, figures)
         return
     drawn = {f"trace_{i}.png": plotting.plot_trace(result) for i, result in enumerate(results)}
     if len(results) > 1:

@@ -6,6 +6,7 @@ Paths to read are relative to the file that names them; the output path is relat
 import difflib
 import hashlib
 import os
+import re
 import tomllib
 import typing
 from pathlib import Path
@@ -77,6 +78,13 @@ class RunConfig(_Section):
     """Where the result goes, .zarr or .nc; results/<name of the config>.zarr if left out."""
 
 
+class SeriesConfig(_Section):
+    """Many checkpoints of one training, for `slt series`."""
+
+    checkpoints: str
+    """Glob of safetensors files; their step is "step" of their metadata, or the last number in their name."""
+
+
 class Config(_Section):
     """One run: what `slt estimate` does."""
 
@@ -118,13 +126,54 @@ def parse_config(text: str, *, name: str = "configuration", folder: Path = Path(
         ValueError: not TOML, an unknown key, or a value of the wrong type or range.
     """
     try:
-        config = Config.model_validate(tomllib.loads(text))
+        sections = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{name} is not valid TOML: {error}.") from None
+    return _complete(_validated(sections, name), name, folder)
+
+
+def read_series(path: str | os.PathLike) -> tuple[dict[float, Config], str]:
+    """{step: configuration} of a TOML file with a section [series], or of a folder of checkpoints, and its TOML text.
+
+    Raises:
+        FileNotFoundError: no such file or folder, or no checkpoint in it.
+        ValueError: as `read_config`; two checkpoints of one step; a checkpoint without a step.
+    """
+    path = Path(path)
+    if path.is_dir():
+        text, folder = '[series]\ncheckpoints = "*.safetensors"\n', path
+    elif path.suffix == ".toml" and path.is_file():
+        text, folder = path.read_text(encoding="utf-8"), path.parent
+    else:
+        raise FileNotFoundError(f"There is neither a folder of checkpoints nor a .toml configuration at {path}.")
+    try:
+        sections = tomllib.loads(text)
+        glob = SeriesConfig.model_validate(sections.pop("series", {})).checkpoints
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}.") from None
     except ValidationError as error:
-        problems = " ".join(_explain(detail) for detail in error.errors())
-        raise ValueError(f"{name} cannot be used. {problems}") from None
-    return _complete(config, name, folder)
+        problems = " ".join(_explain(detail, SeriesConfig) for detail in error.errors())
+        raise ValueError(f"The section [series] of {path} cannot be used. {problems}") from None
+    files = sorted(folder.glob(glob))
+    if not files:
+        raise FileNotFoundError(f"{path}: no checkpoint matches {glob!r} in {folder}.")
+    found: dict[float, Config] = {}
+    for file in files:
+        model = sections.get("model", {}) | {"checkpoint": file.name}
+        config = _complete(_validated(sections | {"model": model}, str(path)), str(path), file.parent)
+        step = _step(file)
+        if step in found:
+            raise ValueError(f"{path}: {file.name} and another checkpoint both have the step {step:g}; keep one.")
+        found[step] = config
+    return dict(sorted(found.items())), text
+
+
+def _step(file: Path) -> float:
+    step = load_checkpoint(file)[1].get("step")
+    numbers = re.findall(r"\d+", file.stem)
+    if step is None and not numbers:
+        raise ValueError(f"{file} has no step: write it into the metadata as `step`, or into the name of the file.")
+    return float(step if step is not None else numbers[-1])
 
 
 def target_hash(config: Config) -> str:
@@ -133,6 +182,14 @@ def target_hash(config: Config) -> str:
     for path in (config.model.checkpoint, config.data.file):
         digest.update(path.read_bytes() if path else b"")
     return digest.hexdigest()
+
+
+def _validated(sections: dict[str, typing.Any], name: str) -> Config:
+    try:
+        return Config.model_validate(sections)
+    except ValidationError as error:
+        problems = " ".join(_explain(detail) for detail in error.errors())
+        raise ValueError(f"{name} cannot be used. {problems}") from None
 
 
 def _complete(config: Config, name: str, folder: Path) -> Config:
@@ -166,11 +223,11 @@ def _existing(path: Path, what: str) -> Path:
     return path
 
 
-def _explain(detail: typing.Any) -> str:
+def _explain(detail: typing.Any, root: typing.Any = Config) -> str:
     """One sentence for one problem pydantic found."""
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        known = _known_keys(detail["loc"][:-1])
+        known = _known_keys(detail["loc"][:-1], root)
         near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}."
         return f"Unknown key `{place}`; {hint}"
@@ -180,8 +237,7 @@ def _explain(detail: typing.Any) -> str:
     return f"`{place}` is {detail['input']!r}: {message[0].lower()}{message[1:]}."
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    section: typing.Any = Config
+def _known_keys(location: tuple[int | str, ...], section: typing.Any) -> list[str]:
     for part in location:
         section = section.model_fields[part].annotation
     return list(section.model_fields)

@@ -72,6 +72,8 @@ class Options(NamedTuple):
     progress: bool
     checkpoint: Path | None = None
     watch: Watch | None = None
+    mesh: Any = None
+    warm_start: tuple[float, int] | None = None
 
     def asked(self, estimate: Estimate) -> float:
         """The standard error to reach [1]."""

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jax.sharding import Mesh
+
 from slt.chained import chained_result
 from slt.draws import Options, Result, Verdict
 from slt.geometry.curvature import DENSE_DIM, harmonic_llc, hessian_eigenvalues
@@ -29,6 +31,8 @@ def estimate_llc(
     batch_size: int = 500,
     progress: bool = False,
     checkpoint: str | Path | None = None,
+    mesh: Mesh | None = None,
+    warm_start: Result | None = None,
 ) -> Result:
     r"""Local learning coefficient $n\beta(\mathbb{E}[L_n(w)] - L_n(w^*))$ under the target's posterior.
 
@@ -43,6 +47,8 @@ def estimate_llc(
         batch_size: rows of a minibatch at first, grown where gradient noise asks for it; up to four times as many data
             are used whole.
         checkpoint: file stem; a killed run resumes from it and gives the same bits.
+        mesh: devices for the chains way, as of `sample`; an axis "chain" may have up to num_chains/2 devices.
+        warm_start: the result of a similar target, e.g. the checkpoint before: tuning starts at its step and batch.
 
     Returns:
         Result with estimates "llc" and, where losses are exact, "llc_variance" and "llc_two_temperature"; a verdict
@@ -52,7 +58,10 @@ def estimate_llc(
         ValueError: an unknown sampler, an odd or too small number of chains, an improper prior for tempering.
     """
     path = None if checkpoint is None else Path(checkpoint)
-    options = Options(seed, tolerance, max_gradients, num_chains, batch_size, progress, path)
+    options = Options(
+        seed, tolerance, max_gradients, num_chains, batch_size, progress, path, mesh=mesh,
+        warm_start=_tuned(warm_start),
+    )  # fmt: skip
     result = sample_posterior(target, options, sampler=sampler)
     return result._replace(verdict=_judge_minimum(target, result) or result.verdict)
 
@@ -97,6 +106,13 @@ def llc_profile(
             result = result._replace(diagnostics=result.diagnostics | {"harmonic": prediction})
         results.append(result)
     return results
+
+
+def _tuned(result: Result | None) -> tuple[float, int] | None:
+    """Step size and batch that a chained run ended its tuning with."""
+    if result is None or not {"step_size", "batch_size"} <= result.settings.keys():
+        return None
+    return float(result.settings["step_size"]), int(result.settings["batch_size"])
 
 
 def _choose(target: Target) -> Callable[[Target, Options], Result]:

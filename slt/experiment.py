@@ -1,19 +1,23 @@
 """From a configuration to results: the profile over localisations of a trained model, and the validation suite."""
 
-import fnmatch
+import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.progress import Progress
 
-from slt.config import Config
+from slt.cache import cached
+from slt.config import Config, target_hash
 from slt.draws import Result, ValidationRow
 from slt.estimate import estimate_llc, llc_profile
+from slt.series import Series, estimate_series
 from slt.targets import networks
 from slt.targets.data import load_npz, split
 from slt.targets.potentials import Potential, potential, potentials
@@ -30,15 +34,7 @@ def run_config(config: Config, *, progress: bool = False, checkpoint: Path | Non
     Raises:
         ValueError: a model or data file that does not fit, or an option `estimate_llc` refuses.
     """
-    run = config.run
-    options = {
-        "seed": run.seed,
-        "sampler": run.sampler,
-        "progress": progress,
-        "checkpoint": checkpoint,
-    }
-    given = {"tolerance": run.tolerance, "num_chains": run.chains, "max_gradients": run.max_gradients}
-    options |= {name: value for name, value in given.items() if value is not None}
+    options = _options(config) | {"progress": progress, "checkpoint": checkpoint}
     if config.model.builtin is not None:
         entry, nbeta = potential(config.model.builtin), config.posterior.inverse_temperature
         if nbeta is None:
@@ -51,6 +47,80 @@ def run_config(config: Config, *, progress: bool = False, checkpoint: Path | Non
     gammas = config.posterior.localization or (build(None).localization,)
     results = llc_profile(build, gammas, **options)
     return [result._replace(diagnostics=result.diagnostics | facts) for result in results]
+
+
+def run_series(configs: Mapping[float, Config], folder: Path, *, progress: bool = False) -> Series:
+    """One estimate for each checkpoint, at one localisation: the one given, or the default at the last checkpoint.
+
+    Raises:
+        ValueError: several localisations, or checkpoints that are no networks.
+        OSError: the disk is full; what was stored before is whole.
+    """
+    last = configs[max(configs)]
+    if len(last.posterior.localization) > 1:
+        raise ValueError(
+            f"posterior.localization is {last.posterior.localization}; a series is run at one: give one value or none."
+        )
+    gamma = last.posterior.localization[0] if last.posterior.localization else None
+    gamma = _network_target(last)[0](None).localization if gamma is None else gamma
+
+    def build(config: Config) -> tuple[Target, dict[str, float]]:
+        target, facts = _network_target(config)
+        return target(gamma), facts
+
+    return estimate_series(build, configs, folder=folder, progress=progress, **_options(last))
+
+
+def sweep(configs: Sequence[Config], folder: str | Path, *, map: Callable[..., Any] = map) -> list[list[Result]]:
+    """The results of many configurations, computed wherever `map` runs them and stored in a folder as they are done.
+
+    A call that was stopped, or lost workers, goes on where it was: a finished configuration is found by its content, an
+    unfinished one resumes from its checkpoint, and both give the same bits as an undisturbed sweep.
+
+    Args:
+        folder: that all workers can write to.
+        map: (function, *iterables) -> results or futures: the builtin, or `map` of a Dask `Client`.
+
+    Raises:
+        Exception: the first that a configuration raised, after all others are done and stored.
+    """
+    tasks = list(map(_sweep_one, configs, [Path(folder).resolve()] * len(configs)))
+    failures = []
+    for task in tasks:
+        try:
+            task.result() if hasattr(task, "result") else task
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        failures[0].add_note(f"{len(tasks) - len(failures)} of {len(tasks)} configurations are done and stored.")
+        raise failures[0]
+    return [cached(Path(folder).resolve(), _content(config), _refuse)[0] for config in configs]
+
+
+def _sweep_one(config: Config, folder: Path) -> str:
+    name = _content(config)
+    cached(folder, name, lambda checkpoint: run_config(config, checkpoint=checkpoint))
+    return name
+
+
+def _content(config: Config) -> str:
+    """SHA-256 of a configuration without its paths, of the files it names, and of the version of the package."""
+    text = config.model_dump_json(exclude={"model": {"checkpoint"}, "data": {"file"}, "run": {"output"}})
+    return hashlib.sha256(f"{text}{target_hash(config)}{metadata.version('slt-toolkit')}".encode()).hexdigest()
+
+
+def _refuse(checkpoint: Path) -> list[Result]:
+    raise FileNotFoundError(
+        f"sweep: a worker said it was done, but {checkpoint}.nc is not here; give a folder that all workers share."
+    )
+
+
+def _options(config: Config) -> dict[str, Any]:
+    """What a configuration says about the run, as options of `estimate_llc`."""
+    run = config.run
+    given = {"tolerance": run.tolerance, "num_chains": run.chains, "max_gradients": run.max_gradients}
+    options = {"seed": run.seed, "sampler": run.sampler}
+    return options | {name: value for name, value in given.items() if value is not None}
 
 
 def validate(
@@ -135,7 +205,7 @@ def _network_target(config: Config) -> tuple[Callable[[float | None], Target], d
             inverse_temperature=config.posterior.inverse_temperature,
             localization=gamma,
             weight_decay=float(metadata.get("weight_decay", 0.0)),
-            trainable=(lambda path: any(fnmatch.fnmatch(path, glob) for glob in globs)) if globs else None,
+            trainable=globs or None,
         )
 
     facts = {"train_loss": float(np.mean(loss(params, train)))}

@@ -3,7 +3,8 @@
 One result has the groups sample_stats, warmup_sample_stats, constant_data (settings, gradients spent, first
 divergences), estimates and diagnostics, and its verdict in the attributes; where they were kept, posterior,
 log_likelihood (of thinned draws, the variable "obs", as arviz-stats looks for) and pointwise (values per datum).
-A profile holds one such tree per point.
+A profile or a series of checkpoints holds one such tree per point, and at its root the estimates and diagnostics along
+the dimension in which the points differ, "localization" or "checkpoint".
 """
 
 import csv
@@ -112,11 +113,12 @@ def open_datatree(path: str | os.PathLike) -> xr.DataTree:
 def to_datatree(
     results: Sequence[Result], *, config: str = "", target_hash: str = "", coordinate: str = "localization"
 ) -> xr.DataTree:
-    """One ArviZ tree, or for several results a root with the trees "point_0", "point_1", ...; arguments as `save`."""
+    """One ArviZ tree, or for several results a root with the trees "point_0", ...; arguments as `save`."""
     if not results:
         raise ValueError("to_datatree: there are no results; give at least one.")
     trees = [_tree(result) for result in results]
-    root = trees[0] if len(trees) == 1 else xr.DataTree(children={f"point_{i}": t for i, t in enumerate(trees)})
+    children = {f"point_{i}": tree for i, tree in enumerate(trees)}
+    root = trees[0] if len(trees) == 1 else xr.DataTree(_along(results, coordinate), children=children)
     root.attrs |= {"slt_format": FORMAT, "num_points": len(trees), "coordinate": coordinate}
     root.attrs |= _provenance(config, target_hash)
     return root
@@ -216,6 +218,19 @@ def _tree(result: Result) -> xr.DataTree:
 def _per_datum(values: Mapping[str, np.ndarray]) -> xr.DataTree:
     variables = {name: ("datum", np.asarray(value)) for name, value in values.items()}
     return xr.DataTree(xr.Dataset(variables, attrs={"names": json.dumps(list(values))}))
+
+
+def _along(results: Sequence[Result], coordinate: str) -> xr.Dataset:
+    """Estimates, diagnostics and verdicts that all points have, along one dimension named for what differs."""
+    rows = [
+        {name + end: x for name, e in result.estimates.items() for end, x in zip(ENDS, e, strict=True)}
+        | result.diagnostics
+        | {"verdict": result.verdict.status}
+        for result in results
+    ]
+    shared = [name for name in rows[0] if all(name in row for row in rows)]
+    values = [result.settings.get(coordinate, i) for i, result in enumerate(results)]
+    return xr.Dataset({name: (coordinate, [row[name] for row in rows]) for name in shared}, {coordinate: values})
 
 
 def _numbers(values: Mapping[str, float], names: Iterable[str]) -> xr.DataTree:

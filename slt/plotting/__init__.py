@@ -1,5 +1,6 @@
 """Figures from stored results. Nothing is estimated here, and matplotlib is imported nowhere else."""
 
+from slt.plotting.calibration import plot_calibration as plot_calibration
 from slt.plotting.geometry import plot_density as plot_density
 from slt.plotting.geometry import plot_rank_by_layer as plot_rank_by_layer
 from slt.plotting.geometry import plot_spectrum as plot_spectrum
@@ -8,6 +9,7 @@ from slt.plotting.llc import plot_profile as plot_profile
 from slt.plotting.llc import plot_step_size as plot_step_size
 from slt.plotting.llc import plot_trace as plot_trace
 from slt.plotting.llc import plot_validation as plot_validation
+from slt.plotting.series import plot_series as plot_series
 from slt.plotting.volume import plot_exponent as plot_exponent
 from slt.plotting.volume import plot_misleading as plot_misleading
 from slt.plotting.volume import plot_volumes as plot_volumes

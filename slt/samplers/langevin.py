@@ -74,7 +74,7 @@ def leimkuhler_matthews(energy: Energy, *, step_size: float) -> Sampler:
     return _kinetic(energy, (2 * step_size) ** 0.5, 0.0)
 
 
-def sghmc(energy: Energy, *, step_size: float, friction: float) -> Sampler:
+def sghmc(energy: Energy, *, step_size: Scalar | float, friction: Scalar | float) -> Sampler:
     r"""Underdamped Langevin dynamics by the BAOAB splitting, rotated so that a step costs one gradient.
 
     dv = -grad U dt - alpha v dt + sqrt(2 alpha) dW, dw = v dt. Positions are exact on quadratics.
@@ -192,7 +192,7 @@ def _info(value: Scalar) -> Info:
     return Info(jnp.ones(()), ~jnp.isfinite(value), jnp.ones((), jnp.int32))
 
 
-def _check_positive(where: str, **values: float) -> None:
+def _check_positive(where: str, **values: Scalar | float) -> None:
     for name, value in values.items():
         if not isinstance(value, jax.Array) and not value > 0:
             raise ValueError(f"{where}: {name} is {value}; it must be positive.")

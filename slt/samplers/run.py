@@ -1,4 +1,4 @@
-"""Running chains: scan over draws, vmap or map over chains, streaming records, resumable checkpoints."""
+"""Running chains: scan over draws, vmap or map over chains, one device or a mesh of them, resumable checkpoints."""
 
 import hashlib
 import json
@@ -12,14 +12,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from slt._types import Batch, Energy, Key, Params, Sampler
 from slt.draws import Draws
-
-VMAP_LIMIT = 30_000
-"""Parameters per chain above which lax.map over chains is no slower than vmap, and needs less memory."""
+from slt.samplers.mesh import checked_mesh, is_key, on_mesh, over_chains
 
 LOOKS = 100
 """Stretches of a run in which somebody looks at the positions."""
@@ -56,8 +55,9 @@ def runner(
     *,
     batch_size: int | None = None,
     thinning: int = 1,
-    chain_method: str = "auto",
+    chain_method: str | int = "auto",
     keep_positions: bool = False,
+    mesh: Mesh | None = None,
 ) -> Runner:
     """Compiled functions that start and advance several chains of one sampler.
 
@@ -67,10 +67,15 @@ def runner(
         observe: function of (position, batch) to record, evaluated on the batch *before* it moves the position, so
             that it is unbiased given the position; averaged over the `thinning` steps of a draw.
         batch_size: rows drawn afresh with replacement for every step and chain; the whole data set by default.
-        chain_method: "vmap", "map", or "auto" (by the number of parameters).
+        chain_method: "vmap", "map", a number of chains to vmap at a time, or "auto" (by the number of parameters).
+        mesh: devices to spread over, of one process or of several (`jax.distributed`): chains over its axis "chain",
+            rows over its axis "data". Draws are those of one device up to rounding.
     """
-    if chain_method not in ("auto", "vmap", "map"):
-        raise ValueError(f"runner: chain_method is {chain_method!r}; it must be 'auto', 'vmap' or 'map'.")
+    if chain_method not in ("auto", "vmap", "map") and not (isinstance(chain_method, int) and chain_method > 0):
+        raise ValueError(
+            f"runner: chain_method is {chain_method!r}; it must be 'auto', 'vmap', 'map' or a number of chains."
+        )
+    mesh = None if mesh is None else checked_mesh(mesh)
     if thinning < 1:
         raise ValueError(f"runner: thinning is {thinning}; a draw takes at least 1 step.")
 
@@ -90,23 +95,26 @@ def runner(
         return state, (value.mean(), rate.mean(), diverging.any(), gradients.sum(), kept)
 
     def advance(chains: Chains, data: Batch, num_draws: int) -> tuple[Chains, Record]:
-        def one_chain(args: tuple[Array, Any]) -> tuple[Any, tuple]:
-            chain, state = args
-            key = jax.random.fold_in(chains.key, chain)
-            steps = chains.index + jnp.arange(num_draws)
+        def one_chain(args: tuple[Array, Any], shared: tuple[Key, Array, Batch]) -> tuple[Any, tuple]:
+            (chain, state), (run_key, index, data) = args, shared
+            key = jax.random.fold_in(run_key, chain)
+            steps = index + jnp.arange(num_draws)
             return jax.lax.scan(lambda s, i: one_draw(key, s, i, data), state, steps)
 
         number = jax.tree.leaves(chains.states)[0].shape[0]
-        over_chains = _over_chains(chain_method, chains.states.position)
-        states, kept = over_chains(one_chain, (jnp.arange(number), chains.states))
+        over = over_chains(chain_method, chains.states.position, mesh)
+        states, kept = over(one_chain, (jnp.arange(number), chains.states), (chains.key, chains.index, data))
+        if mesh is not None:  # every process can read a replicated array
+            kept = jax.lax.with_sharding_constraint(kept, NamedSharding(mesh, PartitionSpec()))
         return Chains(states, chains.key, chains.index + num_draws), Record(*kept)
 
     def init(key: Key, positions: Params, data: Batch) -> Chains:
         batch = _rows(jax.random.key(0), data, batch_size)
-        states = _over_chains(chain_method, positions)(lambda w: sampler.init(w, batch), positions)
+        states = over_chains(chain_method, positions, mesh)(sampler.init, positions, batch)
         return Chains(states, key, jnp.zeros((), jnp.int32))
 
-    return Runner(jax.jit(init), jax.jit(advance, static_argnums=2))
+    run = Runner(jax.jit(init), jax.jit(advance, static_argnums=2))
+    return run if mesh is None else Runner(*on_mesh(run.init, run.advance, mesh))
 
 
 def sample(
@@ -120,8 +128,9 @@ def sample(
     num_warmup: int = 0,
     batch_size: int | None = None,
     thinning: int = 1,
-    chain_method: str = "auto",
+    chain_method: str | int = "auto",
     keep_positions: bool = False,
+    mesh: Mesh | None = None,
     progress: bool = False,
     checkpoint: str | Path | None = None,
 ) -> Draws:
@@ -130,6 +139,7 @@ def sample(
     Args:
         positions: one start per chain, leading axis chain (at least 2).
         observe: (position, batch) -> scalar to keep of every draw, e.g. `target.loss`.
+        mesh, chain_method: as of `runner`.
         num_draws, num_warmup: draws kept, and draws before them that only enter the trace.
         checkpoint: file to which the run is written every few seconds and from which it resumes, bit for bit.
 
@@ -148,6 +158,7 @@ def sample(
         thinning=thinning,
         chain_method=chain_method,
         keep_positions=keep_positions,
+        mesh=mesh,
     )
     chains = run.init(key, positions, data)
     chains, record = advance_with_progress(
@@ -228,25 +239,19 @@ def _rows(key: Key, data: Batch, batch_size: int | None) -> Batch:
     return jax.tree.map(lambda a: a[rows], data)
 
 
-def _over_chains(method: str, positions: Params) -> Callable:
-    """vmap or lax.map over the leading axis of a tuple of arguments."""
-    leaves = jax.tree.leaves(positions)
-    size = sum(leaf.size for leaf in leaves) // leaves[0].shape[0]
-    if method == "vmap" or (method == "auto" and size <= VMAP_LIMIT):
-        return lambda fn, args: jax.vmap(fn)(args)
-    return jax.lax.map
-
-
 def _save(path: str | Path, chains: Chains, record: Record, done: int, identity: dict) -> None:
     """Write beside the file and rename, so that a kill at any moment leaves a whole checkpoint."""
     partial = Path(path).with_name(Path(path).name + ".partial")
     leaves = jax.tree.map(_plain, (chains, record))
-    with partial.open("wb") as file:
-        file.write((json.dumps(identity | {"done": done, "slt_checkpoint": 1}) + "\n").encode())
-        eqx.tree_serialise_leaves(file, leaves)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write((json.dumps(identity | {"done": done, "slt_checkpoint": 1}) + "\n").encode())
+            eqx.tree_serialise_leaves(file, leaves)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)  # what a full disk left
 
 
 def _load(path: str | Path, run: Runner, chains: Chains, data: Batch, identity: dict) -> tuple[Chains, Record, int]:
@@ -285,14 +290,10 @@ def _first_draw(run: Runner, chains: Chains, data: Batch) -> str:
 
 
 def _plain(leaf: Any) -> np.ndarray:
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
 
 def _like(leaf: Any) -> np.ndarray:
-    if _is_key(leaf):
+    if is_key(leaf):
         return np.asarray(jax.random.key_data(leaf))
     return np.empty(leaf.shape, leaf.dtype)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -13,25 +13,6 @@ from slt._types import Params, Scalar
 LossPerDatum = Callable[[Params, Any], Float[Array, " batch"]]
 
 
-def select(loss: LossPerDatum, params: Params, trainable: Callable[[str], bool] | None) -> tuple[LossPerDatum, Params]:
-    """The loss as a function of the accepted leaves alone, keyed by their path."""
-    if trainable is None:
-        return loss, params
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
-    names = [
-        "/".join(str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path) for path, _ in leaves
-    ]
-    chosen = [trainable(name) for name in names]
-    if not any(chosen):
-        raise ValueError(f"loss_target: trainable accepts no leaf; the leaves are {', '.join(names)}.")
-    fixed = [leaf for _, leaf in leaves]
-
-    def restricted(free: Params, rows: Any) -> Array:
-        return loss(treedef.unflatten([free.get(name, leaf) for name, leaf in zip(names, fixed, strict=True)]), rows)
-
-    return restricted, {name: leaf for name, leaf, keep in zip(names, fixed, chosen, strict=True) if keep}
-
-
 def check_data(data: PyTree[Array]) -> int:
     """Number n of rows; raises ValueError on too few, unequal or non-finite ones."""
     sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(data)}

@@ -28,10 +28,11 @@ from slt.targets.inputs import (
     check_params,
     check_temperature,
     dot,
-    select,
     size,
 )
 from slt.targets.priors import box_prior, gaussian_prior
+from slt.targets.rows import in_chunks, on_device
+from slt.targets.selection import Selection, select
 
 CHUNK = 4096
 """Rows at a time where the whole data set is gone through."""
@@ -83,20 +84,22 @@ class Target(NamedTuple):
 def loss_target(
     loss: LossPerDatum,
     params: Params,
-    data: PyTree[Array],
+    data: Any,
     *,
     inverse_temperature: float | None = None,
     localization: float | None = None,
     weight_decay: float = 0.0,
     control_variate: bool | None = None,
-    trainable: Callable[[str], bool] | None = None,
+    trainable: Selection = None,
+    chunk_size: int | None = None,
 ) -> Target:
     r"""Target of a trained model: U(w) = n beta (L_n(w) - L_n(w*)) + (gamma/2) |w - w*|^2.
 
     Args:
         loss: (params, data rows) -> loss of each row [nats/datum], minus its log-likelihood up to a constant.
         params: the minimum w*, any pytree of float arrays.
-        data: pytree of arrays with one common leading axis of length n.
+        data: pytree of arrays with one common leading axis of length n, memory maps that stay on disk, a finite
+            iterable of batches, or a Hugging Face dataset.
         inverse_temperature: beta; 1/log n by default.
         localization: gamma; by default d/|w*|^2, so that the localising ball is as wide as w* itself
             (1 where w* = 0). The answer depends on it: see `llc_profile`.
@@ -104,7 +107,9 @@ def loss_target(
             exp(-n beta (a/2) |w|^2), and not the loss, so that w* is the minimum of U.
         control_variate: subtract the gradient noise at w* from minibatch gradients, at the price of a second
             gradient per step; by default just where that noise is not negligible.
-        trainable: sample only the leaves whose slash-joined path it accepts; the others stay at w*.
+        trainable: sample only the leaves whose slash-joined path it accepts; the others stay at w*. Globs, too, with a
+            slice where wanted: ["layer_1/*", "attention/in_proj_weight[0:64]"].
+        chunk_size: rows whose loss and gradient are computed at a time, where a batch does not fit into memory.
 
     Raises:
         ValueError: empty or unequal data, a leaf or loss that is not finite or not floating point, a wrong loss shape,
@@ -112,7 +117,9 @@ def loss_target(
 
     Source: Lau et al. 2023, arXiv:2308.12108; control variates: Baker et al. 2019, arXiv:1706.05439.
     """
-    params, data = (jax.tree.map(jnp.asarray, tree) for tree in (params, data))
+    params = jax.tree.map(jnp.asarray, params)
+    loss, data = on_device(loss, data)
+    loss = loss if chunk_size is None else in_chunks(loss, chunk_size)
     n = check_data(data)
     check_params(params)
     loss, params = select(loss, params, trainable)

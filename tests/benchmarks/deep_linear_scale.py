@@ -1,0 +1,127 @@
+"""`estimate_llc` on deep linear networks of the classes 1K to 100M of Lau et al., and how the error grows with size.
+
+Depths and widths of a class as published; teachers aligned (deepest stratum), where the local learning coefficient is
+Aoyagi's formula. Data are drawn on the device: x ~ U[-10, 10]^H, y = f(x; w*), squared error averaged over outputs.
+Each row of the table is written as it is done, and a stopped run goes on where it stopped.
+Run: python tests/benchmarks/deep_linear_scale.py 10K:3 100K:2 1M:1 --output results/deep_linear_scale.json
+     (class:number of teachers). Published on the same classes: a median of 19 % under, more for the larger ones.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from slt.estimate import estimate_llc
+from slt.targets.rlct import deep_linear_rlct
+from slt.targets.target import loss_target
+
+
+class Class(NamedTuple):
+    """Published ranges, both ends in: weight matrices, widths; and the number n of data."""
+
+    layers: tuple[int, int]
+    widths: tuple[int, int]
+    num_data: int
+
+
+CLASSES = {
+    "1K": Class((2, 5), (5, 50), 100_000),
+    "10K": Class((2, 10), (5, 100), 100_000),
+    "100K": Class((2, 10), (50, 500), 1_000_000),
+    "1M": Class((2, 20), (100, 1000), 1_000_000),
+    "10M": Class((2, 20), (500, 2000), 1_000_000),
+    "100M": Class((2, 40), (500, 3000), 1_000_000),
+}
+
+
+def teacher(name: str, index: int) -> tuple[tuple[int, ...], int, list[np.ndarray]]:
+    """Widths, rank, and weights of that rank on subspaces that neighbours share."""
+    kind = CLASSES[name]
+    rng = np.random.default_rng([list(CLASSES).index(name), index])
+    widths = tuple(int(h) for h in rng.integers(kind.widths[0], kind.widths[1] + 1, rng.integers(*kind.layers) + 1))
+    rank = int(rng.integers(1, min(widths) + 1))
+    bases = [np.linalg.qr(rng.normal(size=(h, rank)))[0] for h in widths]
+    sigma = np.geomspace(2.5, 0.4, rank) ** (1 / (len(widths) - 1))
+    pairs = zip(pairwise(widths), pairwise(bases), strict=True)
+    return widths, rank, [np.sqrt(b / min(a, b)) * (v * sigma) @ u.T for (a, b), (u, v) in pairs]
+
+
+def batch_loss(weights, inputs, targets):
+    for weight in weights:
+        inputs = inputs @ weight.T
+    return jnp.mean((inputs - targets) ** 2, axis=1)
+
+
+def run(name: str, index: int, gradients: int, num_data: int | None, seed: int) -> dict:
+    """One teacher in this process: the estimate, seconds, and peak memory."""
+    widths, rank, weights = teacher(name, index)
+    n = num_data or CLASSES[name].num_data
+    weights = [jnp.asarray(w, jnp.float32) for w in weights]
+    inputs = jax.random.uniform(jax.random.key(index), (n, widths[0]), minval=-10, maxval=10)
+    outputs = jax.jit(lambda x: x @ jnp.linalg.multi_dot([w.T for w in weights]))(inputs)
+    began, cpu = time.perf_counter(), time.process_time()
+    target = loss_target(lambda w, rows: batch_loss(w, *rows), weights, (inputs, outputs), localization=1.0)
+    result = estimate_llc(target, num_chains=2, max_gradients=gradients, seed=seed)
+    estimate, exact = result.estimates["llc"], float(deep_linear_rlct(widths, rank)[0])
+    return {
+        "class": name, "index": index, "widths": widths, "rank": rank, "num_params": target.num_params, "num_data": n,
+        "rlct": exact, "value": estimate.value, "mcse": estimate.mcse, "relative_error": estimate.value / exact - 1,
+        "status": result.verdict.status, "datum_gradients": result.diagnostics["datum_gradients"],
+        "seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }  # fmt: skip
+
+
+def summary(rows: list[dict]) -> None:
+    """Median relative error of every class, and its growth with size."""
+    for name in CLASSES:
+        part = [row for row in rows if row["class"] == name and np.isfinite(row["value"])]
+        if part:
+            errors = [row["relative_error"] for row in part]
+            sizes = [row["num_params"] for row in part]
+            print(f"{name:5s} {len(part):3d} teachers of {np.median(sizes):12,.0f} parameters: median error "
+                  f"{np.median(errors):+.1%}, worst {max(errors, key=abs):+.1%}")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("classes", nargs="*", default=["10K:3", "100K:2", "1M:1"], help="class:number of teachers")
+    parser.add_argument("--gradients", type=int, default=5_000_000, help="budget of an estimate [of one datum]")
+    parser.add_argument("--data", type=int, help="n, in place of the published one")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path("results/deep_linear_scale.json"))
+    parser.add_argument("--one", nargs=2, metavar=("CLASS", "INDEX"), help="run one in this process and print its row")
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(run(given.one[0], int(given.one[1]), given.gradients, given.data, given.seed)))
+        return
+    rows = json.loads(given.output.read_text()) if given.output.exists() else []
+    done = {(row["class"], row["index"]) for row in rows}
+    wanted = [(name, i) for name, _, count in (c.partition(":") for c in given.classes) for i in range(int(count or 1))]
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    for name, index in wanted:
+        if (name, index) not in done:
+            command = [sys.executable, __file__, "--one", name, str(index), "--gradients", str(given.gradients)]
+            command += ["--seed", str(given.seed)] + (["--data", str(given.data)] if given.data else [])
+            done_one = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            rows.append(json.loads(done_one.stdout.splitlines()[-1]))
+            given.output.write_text(json.dumps(rows, indent=1) + "\n")
+        row = next(row for row in rows if (row["class"], row["index"]) == (name, index))
+        spent = f"{row['seconds']:.0f} s ({row['cpu_seconds']:.0f} s CPU), peak {row['peak_gib']:.2f} GiB"
+        found = f"{row['value']:.1f} ± {row['mcse']:.1f} ({row['relative_error']:+.1%}) {row['status']}"
+        print(f"{name:5s} {row['num_params']:11,d} parameters: λ {row['rlct']:.1f} found {found}, {spent}", flush=True)
+    summary(rows)
+
+
+if __name__ == "__main__":
+    main()

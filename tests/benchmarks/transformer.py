@@ -1,0 +1,106 @@
+"""A PyTorch transformer trained here on English that ships with Python: its LLC whole and head by head.
+
+Bytes of `pydoc_data.topics`; a causal transformer of 1.07 M parameters (2 layers, 4 heads, width 192, context 64),
+AdamW, then the coefficient of all parameters, and of each head (its rows of in_proj and columns of out_proj). A datum
+is a token. Needs PyTorch: run in the environment of `make torch-test`.
+Run: python tests/benchmarks/transformer.py --steps 300 --gradients 40000
+"""
+
+import argparse
+import time
+from pydoc_data.topics import topics
+
+import numpy as np
+import torch
+from torch import nn
+
+import slt
+
+WIDTH, HEADS, LAYERS, CONTEXT = 192, 4, 2, 64
+
+
+class Transformer(nn.Module):
+    """Pre-norm blocks from PyTorch's own layers; a causal mask made in the forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.place = nn.Embedding(256, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+        layer = {"batch_first": True, "norm_first": True, "dropout": 0.1, "activation": "gelu"}
+        self.blocks = nn.ModuleList(nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, **layer) for _ in range(LAYERS))
+        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 256)
+
+    def forward(self, tokens):
+        length = tokens.shape[1]
+        mask = torch.ones(length, length, dtype=torch.bool).triu(1)
+        hidden = self.embed(tokens) + self.place(torch.arange(length))
+        for block in self.blocks:
+            hidden = block(hidden, src_mask=mask)
+        return self.head(self.norm(hidden))
+
+
+def rows() -> np.ndarray:
+    """The text as rows of bytes."""
+    text = np.frombuffer("\n".join(topics[name] for name in sorted(topics)).encode(), np.uint8).astype(np.int32)
+    return text[: len(text) // CONTEXT * CONTEXT].reshape(-1, CONTEXT)
+
+
+def train(model: nn.Module, tokens: np.ndarray, steps: int) -> None:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
+    rng = np.random.default_rng(0)
+    model.train()
+    for step in range(steps):
+        batch = torch.from_numpy(tokens[rng.integers(0, len(tokens), 16)]).long()
+        loss = nn.functional.cross_entropy(model(batch)[:, :-1].flatten(0, 1), batch[:, 1:].flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if step % 50 == 0 or step == steps - 1:
+            print(f"step {step:5d}: loss {loss.item():.3f} nats/token", flush=True)
+
+
+def head_of(layer: int, head: int) -> list[str]:
+    """The slices that are one head: queries, keys and values, and what it writes."""
+    size = WIDTH // HEADS
+    parts = [slice(part * WIDTH + head * size, part * WIDTH + (head + 1) * size) for part in range(3)]
+    name = f"blocks/{layer}/self_attn"
+    read = [f"{name}/in_proj_weight[{part.start}:{part.stop}]" for part in parts]
+    return [*read, f"{name}/out_proj/weight[:, {head * size}:{(head + 1) * size}]"]
+
+
+def estimate(model: nn.Module, tokens: np.ndarray, given: argparse.Namespace, trainable=None) -> str:
+    began, cpu = time.perf_counter(), time.process_time()
+    target = slt.model_target(
+        model, "next_token", tokens, datum="token", localization=given.localization, trainable=trainable
+    )
+    result = slt.estimate_llc(target, num_chains=2, batch_size=16, max_gradients=given.gradients, tolerance=0.05)
+    return (
+        f"{target.num_params:9,d} parameters: λ̂ {result.estimates['llc']}, {result.verdict.status}, L_n "
+        f"{target.loss_at_minimum:.3f} nats/token, nβ {target.nbeta:.0f}, {time.perf_counter() - began:.0f} s "
+        f"({time.process_time() - cpu:.0f} s CPU)"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=1000, help="of training")
+    parser.add_argument("--gradients", type=int, default=200_000, help="budget of an estimate [of one row]")
+    parser.add_argument("--rows", type=int, default=512, help="rows of the text that the posterior has")
+    parser.add_argument("--localization", type=float, default=1000.0)
+    parser.add_argument("--heads", type=int, default=HEADS * LAYERS, help="how many heads")
+    given = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model, tokens = Transformer(), rows()
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {tokens.size:,} tokens of text")
+    train(model, tokens, given.steps)
+    tokens = tokens[:: max(1, len(tokens) // given.rows)][: given.rows]
+    print(f"n = {tokens.shape[0] * (CONTEXT - 1):,} predicted tokens")
+    print("whole model", estimate(model, tokens, given), flush=True)
+    for layer, head in [(layer, head) for layer in range(LAYERS) for head in range(HEADS)][: given.heads]:
+        print(f"layer {layer} head {head}", estimate(model, tokens, given, head_of(layer, head)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
