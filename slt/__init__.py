@@ -55,6 +55,8 @@ from slt.store import load as load
 from slt.store import save as save
 from slt.targets.exact import exact_rlct as exact_rlct
 from slt.targets.interop import model_target as model_target
+from slt.targets.numpyro_models import numpyro_log_likelihood as numpyro_log_likelihood
+from slt.targets.numpyro_models import numpyro_target as numpyro_target
 from slt.targets.polish import polish as polish
 from slt.targets.potentials import potential as potential
 from slt.targets.potentials import potentials as potentials

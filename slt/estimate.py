@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from slt.chained import chained_result
 from slt.draws import Options, Result, Verdict
 from slt.geometry.curvature import DENSE_DIM, harmonic_llc, hessian_eigenvalues
+from slt.targets.numpyro_models import as_target
 from slt.targets.polish import deficit
 from slt.targets.target import Target
 from slt.tempered import tempered_result
@@ -21,8 +22,8 @@ TEMPERING_DATA = 500
 
 
 def estimate_llc(
-    target: Target,
-    *,
+    target: Target | Callable,
+    *data: Any,
     seed: int = 0,
     sampler: str = "auto",
     tolerance: float = 0.01,
@@ -33,6 +34,7 @@ def estimate_llc(
     checkpoint: str | Path | None = None,
     mesh: Mesh | None = None,
     warm_start: Result | None = None,
+    **named_data: Any,
 ) -> Result:
     r"""Local learning coefficient $n\beta(\mathbb{E}[L_n(w)] - L_n(w^*))$ under the target's posterior.
 
@@ -40,6 +42,8 @@ def estimate_llc(
     tuning and finds thin valleys. Elsewhere: kinetic Langevin chains, tuned on the typical set, at two steps.
 
     Args:
+        target: a Target, or a NumPyro model.
+        data, named_data: arguments of a NumPyro model, and options of `numpyro_target`, such as localization.
         sampler: "auto", "tempering" or "chains".
         tolerance: standard error to reach, relative to max(estimate, 1/4); the run ends there or with the budget.
         max_gradients: budget of the chains [gradients of one datum, tuning included].
@@ -55,8 +59,10 @@ def estimate_llc(
         "converged", "not converged", "biased" or "not a minimum" with reasons.
 
     Raises:
-        ValueError: an unknown sampler, an odd or too small number of chains, an improper prior for tempering.
+        ValueError: an unknown sampler, an odd or too small number of chains, an improper prior for tempering, data
+            beside a Target, a NumPyro model that `numpyro_target` refuses.
     """
+    target = as_target(target, *data, **named_data)
     path = None if checkpoint is None else Path(checkpoint)
     options = Options(
         seed, tolerance, max_gradients, num_chains, batch_size, progress, path, mesh=mesh,

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LANGEVIN, RUN = "tests/samplers/test_langevin.py", "tests/samplers/test_run.py"
 PUSH = "tests/pac_bayes/test_pushforward.py"
+NUMPYRO = "tests/targets/test_numpyro_models.py"
 
 
 class Mutation(NamedTuple):
@@ -104,6 +105,39 @@ MUTATIONS = {
         "mcse(values), ",
         "float(values.std() / values.size**0.5), ",
         "tests/estimators/test_llc.py::test_the_error_of_the_mean",
+    ),
+    "Jacobian of a NumPyro prior dropped": Mutation(
+        "targets/numpyro_models.py",
+        "-potential_energy(prior_alone, data, named, u)",
+        '__import__("numpyro").infer.util.log_density(prior_alone, data, named, constrain(u))[0]',
+        f"{NUMPYRO}::test_the_prior_is_drawn",
+    ),
+    "likelihood of a NumPyro model counted in its prior": Mutation(
+        "targets/numpyro_models.py", "hide=list(sites.observed)", "hide=[]", f"{NUMPYRO}::test_prior_and_likelihood_add"
+    ),
+    "prior of a NumPyro model counted twice": Mutation(
+        "targets/numpyro_models.py",
+        "base.loss(u, batch) - log_prior(u)",
+        "base.loss(u, batch) - 2 * log_prior(u)",
+        f"{NUMPYRO}::test_the_minimum_is_the_mode",
+    ),
+    "only the last observed site of a NumPyro model counted": Mutation(
+        "targets/numpyro_checks.py",
+        "for name in sites.observed]).sum(0)",
+        "for name in sites.observed])[-1]",
+        f"{NUMPYRO}::test_likelihood_of_a_datum",
+    ),
+    "toy model of superposition: a factor of its integral": Mutation(
+        "targets/superposition.py",
+        "slope**2 / 3",
+        "slope**2 / 2",
+        "tests/targets/test_superposition.py::test_closed_form_is",
+    ),
+    "jackknife error too small by a root": Mutation(
+        "estimators/phases.py",
+        "(count - 1) * np.mean",
+        "np.mean",
+        "tests/estimators/test_phases.py::test_the_error_of_a_mass",
     ),
 }
 
