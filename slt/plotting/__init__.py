@@ -13,3 +13,5 @@ from slt.plotting.series import plot_series as plot_series
 from slt.plotting.volume import plot_exponent as plot_exponent
 from slt.plotting.volume import plot_misleading as plot_misleading
 from slt.plotting.volume import plot_volumes as plot_volumes
+from slt.plotting.phases import plot_phases as plot_phases
+from slt.plotting.phases import plot_polygons as plot_polygons

@@ -81,7 +81,7 @@ def _linear(name: str, widths: Sequence[int], rank: int, law: tuple[Fraction, in
     def run(x: Array, y: Array) -> None:
         mean = x
         for s, shape in enumerate(shapes):
-            mean = mean @ numpyro.sample(f"A{s + 1}", dist.Normal(0, 1).expand(shape).to_event(2)).T
+            mean = mean @ _latent(f"A{s + 1}", dist.Normal(0, 1).expand(shape).to_event(2)).T
         with numpyro.plate("data", len(x)):
             numpyro.sample("y", dist.Normal(mean, 1.0).to_event(1), obs=y)
 
@@ -98,8 +98,8 @@ def tanh_network(hidden: int) -> Model:
     """y = sum_i a_i tanh(b_i x) + N(0, 1) with x ~ U[-2, 2], at y = 0."""
 
     def run(x: Array, y: Array) -> None:
-        a = numpyro.sample("a", dist.Normal(0, 1).expand([hidden]).to_event(1))
-        b = numpyro.sample("b", dist.Normal(0, 1).expand([hidden]).to_event(1))
+        a = _latent("a", dist.Normal(0, 1).expand([hidden]).to_event(1))
+        b = _latent("b", dist.Normal(0, 1).expand([hidden]).to_event(1))
         _observe(y, jnp.tanh(x[:, None] * b) @ a)
 
     formula = f"y = sum of {hidden} a tanh(bx) + N(0, 1), truth 0"
@@ -111,7 +111,7 @@ def mixture_weight_and_mean() -> Model:
     """(1 - a) N(0, 1) + a N(b, 1) with a ~ U[0, 1], b ~ N(0, 1), at N(0, 1): locally K ~ a² b²."""
 
     def run(x: Array) -> None:
-        a, b = numpyro.sample("a", dist.Uniform(0.0, 1.0)), numpyro.sample("b", dist.Normal(0, 1))
+        a, b = _latent("a", dist.Uniform(0.0, 1.0)), _latent("b", dist.Normal(0, 1))
         _observe_mixture(x, a, jnp.stack([jnp.zeros(()), b]))
 
     source = "locally (ab)²: Watanabe 2009, Algebraic Geometry and Statistical Learning Theory"
@@ -128,8 +128,8 @@ def mixture_two_means(*, weight: float | None = None) -> Model:
         raise ValueError(f"mixture_two_means: weight is {weight}; it must lie strictly between 0 and 1, or be None.")
 
     def run(x: Array) -> None:
-        a = numpyro.sample("a", dist.Uniform(0.0, 1.0)) if weight is None else jnp.asarray(weight)
-        _observe_mixture(x, a, numpyro.sample("b", dist.Normal(0, 1).expand([2]).to_event(1)))
+        a = _latent("a", dist.Uniform(0.0, 1.0)) if weight is None else jnp.asarray(weight)
+        _observe_mixture(x, a, _latent("b", dist.Normal(0, 1).expand([2]).to_event(1)))
 
     known = "unknown weight" if weight is None else f"weight {weight}"
     name = "mixture_two_means" if weight is None else f"mixture_two_means_weight_{weight}"
@@ -151,8 +151,8 @@ def factor_analysis(variables: int) -> Model:
         raise ValueError(f"factor_analysis: {p} variables; give at least 2.")
 
     def run(x: Array) -> None:
-        v = numpyro.sample("v", dist.LogNormal(0.0, 0.5).expand([p]).to_event(1))
-        loading = numpyro.sample("l", dist.Normal(0, 1).expand([p]).to_event(1))
+        v = _latent("v", dist.LogNormal(0.0, 0.5).expand([p]).to_event(1))
+        loading = _latent("l", dist.Normal(0, 1).expand([p]).to_event(1))
         with numpyro.plate("data", len(x)):
             law = dist.LowRankMultivariateNormal(jnp.zeros(p), loading[:, None], v)
             numpyro.sample("x", law, obs=x)
@@ -178,8 +178,8 @@ def naive_bayes(features: int) -> Model:
         raise ValueError(f"naive_bayes: {features} features; give at least 3.")
 
     def run(x: Array) -> None:
-        weight = numpyro.sample("weight", dist.Uniform(0.0, 1.0))
-        p = numpyro.sample("p", dist.Uniform(0.0, 1.0).expand([2, features]).to_event(2))
+        weight = _latent("weight", dist.Uniform(0.0, 1.0))
+        p = _latent("p", dist.Uniform(0.0, 1.0).expand([2, features]).to_event(2))
         with numpyro.plate("data", len(x)):
             states = dist.Bernoulli(p).to_event(1)
             labels = dist.Categorical(jnp.stack([1 - weight, weight]))
@@ -198,7 +198,7 @@ def product_regression(truth: float) -> Model:
     """y = a b x + N(0, 1) with x ~ U[-2, 2], at ab = truth: λ = 1/2, with m = 2 at truth 0 and 1 elsewhere."""
 
     def run(x: Array, y: Array) -> None:
-        a, b = numpyro.sample("a", dist.Normal(0, 1)), numpyro.sample("b", dist.Normal(0, 1))
+        a, b = _latent("a", dist.Normal(0, 1)), _latent("b", dist.Normal(0, 1))
         _observe(y, a * b * x)
 
     draw = _regression(lambda x: truth * x)
@@ -213,11 +213,15 @@ def power_regression(power: int) -> Model:
         raise ValueError(f"power_regression: power is {power}; it must be at least 1.")
 
     def run(x: Array, y: Array) -> None:
-        _observe(y, numpyro.sample("w", dist.Normal(0, 1)) ** power * x)
+        _observe(y, _latent("w", dist.Normal(0, 1)) ** power * x)
 
     draw, source = _regression(lambda x: 0 * x), "monomial: Watanabe 2009"
     formula = f"y = w^{power} x + N(0, 1), truth 0"
     return Model(f"power_{power}", formula, run, draw, Fraction(1, 2 * power), 1, 1, source)
+
+
+def _latent(name: str, law: dist.Distribution) -> Array:
+    return jnp.asarray(numpyro.sample(name, law))
 
 
 def _observe(y: Array, mean: Array) -> None:
