@@ -15,6 +15,7 @@ from slt.estimate import sample_posterior
 from slt.estimators import criteria
 from slt.estimators.pointwise import MIN_DRAWS, Pointwise, merge, summarise
 from slt.targets.inputs import check_data
+from slt.targets.numpyro_models import as_target
 from slt.targets.target import Target
 
 LOOKS_PER_BATCH = 4
@@ -29,8 +30,8 @@ ROWS = 1 << 20
 
 
 def estimate_criteria(
-    target: Target,
-    *,
+    target: Target | Callable,
+    *data: Any,
     seed: int = 0,
     test_data: PyTree[Array] | None = None,
     sampler: str = "auto",
@@ -38,6 +39,7 @@ def estimate_criteria(
     max_gradients: int = 30_000_000,
     num_chains: int = 4,
     progress: bool = False,
+    **named_data: Any,
 ) -> Result:
     r"""Losses, singular fluctuation and information criteria under the target's posterior, at the target's beta.
 
@@ -46,6 +48,8 @@ def estimate_criteria(
     `weight_decay=1/(n s^2)` for the prior N(0, s^2 I). A target at beta = 1/log n gives "wbic" too.
 
     Args:
+        target: a Target, or a NumPyro model, whose beta is then 1 unless inverse_temperature is given.
+        data, named_data: arguments of a NumPyro model, and options of `numpyro_target`.
         test_data: rows like the target's data; their losses are the generalisation losses.
         sampler, tolerance, max_gradients, num_chains: as for `estimate_llc`; the tolerance is that of "llc".
 
@@ -59,6 +63,7 @@ def estimate_criteria(
     Raises:
         ValueError: a target without data, test data of another shape, too few draws, or what `estimate_llc` refuses.
     """
+    target = as_target(target, data, named_data, inverse_temperature=1.0)
     _check(target, test_data)
     watch = _watch(target, test_data)
     options = Options(seed, tolerance, max_gradients, num_chains, target.num_data, progress, watch=watch.look)

@@ -62,7 +62,7 @@ def estimate_llc(
         ValueError: an unknown sampler, an odd or too small number of chains, an improper prior for tempering, data
             beside a Target, a NumPyro model that `numpyro_target` refuses.
     """
-    target = as_target(target, *data, **named_data)
+    target = as_target(target, data, named_data)
     path = None if checkpoint is None else Path(checkpoint)
     options = Options(
         seed, tolerance, max_gradients, num_chains, batch_size, progress, path, mesh=mesh,

@@ -6,7 +6,7 @@ Positions are unconstrained, through NumPyro's own bijections; the model's prior
     U(u) = n beta (L_n(T(u)) - L_n(w*)) - log p(T(u)) - log |det T'(u)| + (gamma/2) |u - u*|^2.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -44,12 +44,22 @@ class Bound(NamedTuple):
     unconstrain: Callable[[Params], Params]
 
 
-def as_target(target: Target | Callable, *data: Any, **options: Any) -> Target:
-    """The target itself, or that of a NumPyro model and its data; see `numpyro_target`.
+def as_target(
+    target: Target | Callable,
+    data: tuple = (),
+    options: Mapping[str, Any] | None = None,
+    *,
+    inverse_temperature: float | None = None,
+) -> Target:
+    """The target itself, or that of a NumPyro model with its data and options; see `numpyro_target`.
+
+    Args:
+        inverse_temperature: of a NumPyro model, unless the options say otherwise.
 
     Raises:
         ValueError: data or options beside a Target, or neither a Target nor a model.
     """
+    options = options or {}
     if isinstance(target, Target):
         if data or options:
             given = ", ".join([*("data" for _ in data[:1]), *options])
@@ -57,7 +67,7 @@ def as_target(target: Target | Callable, *data: Any, **options: Any) -> Target:
         return target
     if not callable(target):
         raise ValueError(f"A {type(target).__name__} is neither a Target nor a NumPyro model; give one of the two.")
-    return numpyro_target(target, *data, **options)
+    return numpyro_target(target, *data, **({"inverse_temperature": inverse_temperature} | dict(options)))
 
 
 def numpyro_target(

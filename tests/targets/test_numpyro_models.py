@@ -206,7 +206,7 @@ def test_a_target_takes_no_data_and_a_number_is_no_model():
     target = potential_target(potential("x2y2").energy, jnp.zeros(2), nbeta=100.0)
     assert as_target(target) is target
     with pytest.raises(ValueError, match="holds its own data"):
-        as_target(target, Y)
+        as_target(target, (Y,))
     with pytest.raises(ValueError, match="tolerence"):
         estimate_llc(target, tolerence=0.1)
     with pytest.raises(ValueError, match="neither a Target nor a NumPyro model"):
