@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 from scipy import optimize
 
 from slt._types import Scalar
@@ -125,12 +126,15 @@ def sides(positions: Float[np.ndarray, "draw dim"], *, threshold: float = 0.6) -
     return [f"{k}{'+' * plus}" for k, plus in zip(long.sum(1), constants, strict=True)]
 
 
-def polygon_free_energy(point: CriticalPoint, num_data: float) -> float:
+def polygon_free_energy(point: CriticalPoint, num_data: ArrayLike) -> np.ndarray:
     r"""$-\log\int e^{-nL(w)} N(w; 0, I) dw$ over all copies of a k-gon, with at most one feature off it [nats].
 
     c!/((c-k)! k) circles of length 2 pi sqrt(k) l, Gaussian across, by the eigenvalues of the Hessian; the feature off
     the polygon, whose potential is flat where it is silent and dips where it outputs a constant, by a sum over a grid.
     It is n L + lambda log n + c_n, with c_n all constants: determinants, copies, prior.
+
+    Args:
+        num_data: n, one or many.
 
     Raises:
         ValueError: two features or more off the polygon.
@@ -146,12 +150,13 @@ def polygon_free_energy(point: CriticalPoint, num_data: float) -> float:
     eigenvalues = np.linalg.eigvalsh(np.asarray(hessian)[np.ix_(on, on)])[1:]
     copies = math.factorial(c) / math.factorial(c - k) / k * 2 * np.pi * np.sqrt(k) * point.length
     log_prior = -0.5 * np.sum(point.position[on] ** 2) - 1.5 * k * np.log(2 * np.pi)
-    gaussian = 0.5 * np.sum(np.log(2 * np.pi / (num_data * eigenvalues)))
-    spare = np.log(_spare_volume(point, num_data)) if c > k else 0.0
-    return float(num_data * point.loss - np.log(copies) - log_prior - gaussian - spare)
+    n = np.asarray(num_data, np.float64)
+    gaussian = 0.5 * np.sum(np.log(2 * np.pi / eigenvalues)) - 0.5 * len(eigenvalues) * np.log(n)
+    spare = np.log(_spare_volume(point, n)) if c > k else 0.0
+    return n * point.loss - np.log(copies) - log_prior - gaussian - spare
 
 
-def _spare_volume(point: CriticalPoint, num_data: float) -> float:
+def _spare_volume(point: CriticalPoint, num_data: np.ndarray) -> np.ndarray:
     """E exp(-n (L - L*)) over W_c, b_c ~ N(0, 1), the polygon standing still; on a grid of spacing 0.05."""
     c = len(point.position) // 3
     side, height = np.arange(-1.0, 1.01, 0.05), np.arange(-5.0, 1.01, 0.05)
@@ -162,5 +167,6 @@ def _spare_volume(point: CriticalPoint, num_data: float) -> float:
         at = jax.jit(lambda all_values: jax.lax.map(lambda v: superposition_loss(center.at[where].set(v)), all_values,
                                                     batch_size=4096))  # fmt: skip
         excess = np.asarray(at(jnp.asarray(values))) - point.loss
-    weights = np.exp(-0.5 * np.sum(values**2, 1) - num_data * excess) / (2 * np.pi) ** 1.5
-    return float(weights.sum() * 0.05**3)
+    density = np.exp(-0.5 * np.sum(values**2, 1)) / (2 * np.pi) ** 1.5
+    sums = [np.sum(density * np.exp(-n * excess)) for n in num_data.ravel()]
+    return np.reshape(sums, num_data.shape) * 0.05**3
