@@ -9,9 +9,9 @@ from slt.plotting.llc import plot_profile as plot_profile
 from slt.plotting.llc import plot_step_size as plot_step_size
 from slt.plotting.llc import plot_trace as plot_trace
 from slt.plotting.llc import plot_validation as plot_validation
-from slt.plotting.series import plot_series as plot_series
 from slt.plotting.phases import plot_phases as plot_phases
 from slt.plotting.phases import plot_polygons as plot_polygons
+from slt.plotting.series import plot_series as plot_series
 from slt.plotting.volume import plot_exponent as plot_exponent
 from slt.plotting.volume import plot_misleading as plot_misleading
 from slt.plotting.volume import plot_volumes as plot_volumes
