@@ -32,6 +32,7 @@ from slt.pac_bayes.gibbs import kl_floor as kl_floor
 from slt.pac_bayes.laws import flat_loss as flat_loss
 from slt.pac_bayes.laws import gaussian_law as gaussian_law
 from slt.pac_bayes.laws import mlp_law as mlp_law
+from slt.pac_bayes.pushforward import drawn_log_ratio as drawn_log_ratio
 from slt.pac_bayes.pushforward import kl_curve as kl_curve
 from slt.pac_bayes.pushforward import push_forward as push_forward
 from slt.pac_bayes.pushforward import pushforward_kl as pushforward_kl

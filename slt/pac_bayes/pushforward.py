@@ -20,7 +20,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from slt._types import Batch, Key
+from slt._types import Batch, Estimate, Key
 from slt.pac_bayes.kl import KL, Side
 from slt.pac_bayes.laws import Law, gaussian_law, mean_estimate
 from slt.pac_bayes.steps import Training
@@ -39,7 +39,7 @@ class Pushforward(NamedTuple):
 
     times: steps taken [1]. positions: w_t. log_ratio: log dQ_t/dP(w_t) [nats]. loss: C(w_t) on all data [nats/datum].
     singular: the first step of any chain that is not one to one, or None; later log ratios of that chain are NaN.
-    side, note: of the divergences that come of it.
+    side, note: of the divergences that come of it. draw_side: of log_ratio at each draw.
     """
 
     times: Int[np.ndarray, " time"]
@@ -49,6 +49,7 @@ class Pushforward(NamedTuple):
     singular: Singular | None
     side: Side
     note: str
+    draw_side: Side
 
 
 def push_forward(
@@ -103,7 +104,8 @@ def push_forward(
     averaged = many is not None and training.side == "exact"
     how = "" if rows is None else ", fixed batch order" if many is None else ", a fixed batch order a chain"
     side: Side = "upper" if averaged else training.side
-    return Pushforward(when, positions, log_ratio, loss, singular, side, training.note + how)
+    draw_side: Side = "none" if training.random else training.side
+    return Pushforward(when, positions, log_ratio, loss, singular, side, training.note + how, draw_side)
 
 
 def pushforward_kl(run: Pushforward, index: int = -1) -> KL:
@@ -130,6 +132,20 @@ def pushforward_kl(run: Pushforward, index: int = -1) -> KL:
         chain = int(np.argmin(np.isfinite(values)))
         raise ValueError(f"pushforward_kl: log dQ/dP of chain {chain} is {values[chain]} at step {time}; it diverged.")
     return KL(mean_estimate(values), run.side, f"{run.note}, {time} steps")
+
+
+def drawn_log_ratio(run: Pushforward, chain: int = 0, index: int = -1) -> KL:
+    """Log dQ_t/dP at one trained net, for `single_draw_bound`: no average over starts, hence no error.
+
+    Choose the chain before looking at any. With a batch order drawn for each chain, Q is that of its order.
+
+    Raises:
+        ValueError: a step of this chain up to that time was not one to one.
+    """
+    value = float(run.log_ratio[chain, index])
+    if not np.isfinite(value):
+        pushforward_kl(run, index)
+    return KL(Estimate(value, 0.0), run.draw_side, f"{run.note}, {run.times[index]} steps, chain {chain}")
 
 
 def kl_curve(run: Pushforward) -> list[KL]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from slt._types import Batch, Key, Scalar
 from slt.pac_bayes.kl import Side
@@ -28,7 +29,7 @@ class Training(NamedTuple):
     log_det: log|det| of the Jacobian of this step [nats], NaN where it is not one to one.
     loss(w, batch): C at a position [nats/datum].
     reach(w, batch): eta times the largest eigenvalue of H, for the report of a step that is not one to one.
-    side, note: of the divergences that come of it.
+    side, note: of the divergences that come of it. random: a log_det is right, or a bound, in expectation only.
     """
 
     init: Callable[[Key, Flat], Any]
@@ -38,15 +39,20 @@ class Training(NamedTuple):
     reach: Callable[[Flat, Batch], Scalar]
     side: Side
     note: str
+    random: bool = False
 
 
 class LogDet(NamedTuple):
-    """init(key, w) -> memory; apply(key, gradient, w, step_size, memory) -> (log|det(I - eta H)|, memory)."""
+    """init(key, w) -> memory; apply(key, gradient, w, step_size, memory) -> (log|det(I - eta H)|, memory).
+
+    side, note, random: as of `Training`.
+    """
 
     init: Callable[[Key, Flat], Any]
     apply: Callable[[Key, Gradient, Flat, float, Any], tuple[Scalar, Any]]
     side: Side
     note: str
+    random: bool = False
 
 
 def gradient_descent(objective: Objective, *, step_size: float, log_det: LogDet | None = None) -> Training:
@@ -81,6 +87,7 @@ def gradient_descent(objective: Objective, *, step_size: float, log_det: LogDet 
         reach=curvature_reach(objective, step_size),
         side=volume.side,
         note=f"gradient descent, {volume.note}",
+        random=volume.random,
     )
 
 
@@ -175,7 +182,7 @@ def two_product_log_det() -> LogDet:
         change = r0 @ (-2 * r0 + 3 * r1 - r2)
         return jnp.where(vector @ image - 1 < HALF, change, jnp.nan), image
 
-    return LogDet(init, apply, "upper", "two-product bound")
+    return LogDet(init, apply, "upper", "two-product bound", random=True)
 
 
 def stochastic_log_det(estimate: Callable[[Key, Callable[[Flat], Flat], int], Scalar]) -> LogDet:
@@ -188,9 +195,51 @@ def stochastic_log_det(estimate: Callable[[Key, Callable[[Flat], Flat], int], Sc
 
     def apply(key: Key, gradient: Gradient, w: Flat, step_size: float, memory: None) -> tuple[Scalar, None]:
         _, product = jax.linearize(gradient, w)
-        return estimate(key, lambda v: v - step_size * product(v), w.size), None
+        return estimate(key, lambda v: v - step_size * product(v.astype(w.dtype)), w.size), None
 
-    return LogDet(lambda key, w: None, apply, "exact", "stochastic log-determinants, unbiased")
+    return LogDet(lambda key, w: None, apply, "exact", "stochastic log-determinants", random=True)
+
+
+def lanczos_log_det(*, num_steps: int = 12, num_probes: int = 1) -> LogDet:
+    r"""Stochastic Lanczos quadrature, $D\,\mathbb{E}_u \sum_k \omega_k \ln\theta_k$ over random unit vectors u.
+
+    Without an error of its own where `num_steps` products resolve the spectrum of I - eta H, which is narrow: 12 leave
+    about 1e-4 of the value at eta lambda = 0.95. A node at or below zero says that the step is not one to one.
+
+    Args:
+        num_steps: Hessian products a probe. num_probes: independent u.
+
+    Source: Ubaru, Chen & Saad 2017, doi:10.1137/16M1104974.
+    """
+
+    def estimate(key: Key, product: Callable[[Flat], Flat], dim: int) -> Scalar:
+        def one(probe: Key) -> Scalar:
+            start = jax.random.normal(probe, (dim,))
+            return dim * _quadrature(product, start / jnp.linalg.norm(start), min(num_steps, dim))
+
+        return jnp.mean(jax.lax.map(one, jax.random.split(key, num_probes)))
+
+    return stochastic_log_det(estimate)
+
+
+def _quadrature(product: Callable[[Flat], Flat], start: Flat, num_steps: int) -> Scalar:
+    """u' ln(A) u by Gauss quadrature: nodes and weights of the tridiagonal matrix of A in the Krylov space of u."""
+
+    def step(carry: tuple[Array, Flat], i: Array) -> tuple[tuple[Array, Flat], tuple[Scalar, Scalar]]:
+        basis, v = carry
+        basis = basis.at[i].set(v)
+        image = product(v)
+        diagonal = v @ image
+        for _ in range(2):  # rows not yet filled are zero
+            image = image - basis.T @ (basis @ image)
+        norm = jnp.linalg.norm(image)
+        return (basis, image / jnp.maximum(norm, 1e-30)), (diagonal, norm)
+
+    basis = jnp.zeros((num_steps, start.size), start.dtype)
+    _, (diagonal, norms) = jax.lax.scan(step, (basis, start), jnp.arange(num_steps))
+    matrix = jnp.diag(diagonal) + jnp.diag(norms[:-1], 1) + jnp.diag(norms[:-1], -1)
+    nodes, vectors = jnp.linalg.eigh(matrix)
+    return jnp.sum(vectors[0] ** 2 * jnp.log(nodes))
 
 
 def curvature_reach(objective: Objective, step_size: float) -> Callable[[Flat, Batch], Scalar]:

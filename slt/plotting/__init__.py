@@ -11,6 +11,9 @@ from slt.plotting.llc import plot_trace as plot_trace
 from slt.plotting.llc import plot_validation as plot_validation
 from slt.plotting.phases import plot_phases as plot_phases
 from slt.plotting.phases import plot_polygons as plot_polygons
+from slt.plotting.pushforward import plot_codimension as plot_codimension
+from slt.plotting.pushforward import plot_function_prior as plot_function_prior
+from slt.plotting.pushforward import plot_kl_curve as plot_kl_curve
 from slt.plotting.series import plot_series as plot_series
 from slt.plotting.volume import plot_exponent as plot_exponent
 from slt.plotting.volume import plot_misleading as plot_misleading

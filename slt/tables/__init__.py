@@ -13,6 +13,8 @@ from slt.tables.llc import potentials_table as potentials_table
 from slt.tables.llc import profile_table as profile_table
 from slt.tables.llc import result_table as result_table
 from slt.tables.llc import validation_table as validation_table
+from slt.tables.pushforward import codimension_table as codimension_table
+from slt.tables.pushforward import kl_table as kl_table
 from slt.tables.series import calibration_table as calibration_table
 from slt.tables.series import series_table as series_table
 from slt.tables.volume import scaling_table as scaling_table

@@ -29,7 +29,7 @@ from slt.pac_bayes.infinite_width import nngp_kernel, orthant_probability
 from slt.pac_bayes.laws import flat_loss, mlp_law, unflatten
 from slt.targets.networks import mlp_apply, mlp_init, mlp_loss
 
-RESULT = Path(__file__).parent / "results" / "function_space.json"
+RESULT = Path(__file__).with_suffix(".json")
 
 
 def outputs(widths):
@@ -111,7 +111,6 @@ def main() -> None:
     print(json.dumps({k: v for k, v in result["three_bits"].items() if k != "zipf"}, indent=1), flush=True)
     result["seven_bits"] = seven_bits()
     print(json.dumps(result["seven_bits"], indent=1))
-    RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result) + "\n")
 
 

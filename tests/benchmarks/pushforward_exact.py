@@ -18,7 +18,7 @@ from slt.pac_bayes.pushforward import push_forward, pushforward_kl
 from slt.pac_bayes.steps import gradient_descent
 from slt.targets.networks import mlp_init, mlp_loss
 
-RESULT = Path(__file__).parent / "results" / "pushforward_exact.json"
+RESULT = Path(__file__).with_suffix(".json")
 KEY = jax.random.key(0)
 
 
@@ -84,7 +84,6 @@ def tanh_net(num_chains: int = 24, step_size: float = 0.05) -> list[dict]:
 
 def main() -> None:
     result = {"linear_regression": linear_regression(), "tanh_net": tanh_net()}
-    RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     for name, rows in result.items():
         print(name)

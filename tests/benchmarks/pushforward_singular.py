@@ -18,7 +18,7 @@ from slt.pac_bayes.pushforward import push_forward
 from slt.pac_bayes.steps import gradient_flow
 from slt.targets.potentials import potential
 
-RESULT = Path(__file__).parent / "results" / "pushforward_singular.json"
+RESULT = Path(__file__).with_suffix(".json")
 TEMPERATURES = (1e2, 1e3, 1e6, 1e8, 1e10, 1e12)
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(4000)
 START = 9 * NODES**3  # dense near 0, where late flow still moves
@@ -73,7 +73,6 @@ def case(k: int) -> dict:
 
 def main() -> None:
     result = [case(k) for k in (1, 2, 3)]
-    RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     for entry in result:
         rlct, slopes = entry["rlct"], entry["slopes"]

@@ -9,11 +9,12 @@ from scipy import stats
 
 from slt.pac_bayes.frames import momentum
 from slt.pac_bayes.laws import flat_loss, gaussian_law, mlp_law
-from slt.pac_bayes.pushforward import extend, flow_kl, kl_curve, push_forward, pushforward_kl
+from slt.pac_bayes.pushforward import drawn_log_ratio, extend, flow_kl, kl_curve, push_forward, pushforward_kl
 from slt.pac_bayes.steps import (
     extended_momentum,
     gradient_descent,
     gradient_flow,
+    lanczos_log_det,
     stochastic_log_det,
     two_product_log_det,
 )
@@ -205,6 +206,35 @@ def test_a_log_determinant_can_be_passed_in():
         for training in (passed, gradient_descent(square_loss, step_size=0.2))
     ]
     np.testing.assert_allclose(runs[0].log_ratio, runs[1].log_ratio, rtol=1e-10)
+
+
+def test_lanczos_quadrature_is_unbiased_and_exact_in_a_full_krylov_space():
+    objective, data = xor_net()
+    law = gaussian_law(np.zeros(13), 0.7)
+    start = np.repeat(law.draw(KEY, 1), 700, 0)
+    training = gradient_descent(objective, step_size=0.05, log_det=lanczos_log_det(num_steps=13))
+    run = push_forward(KEY, start, training, data, law=law, times=(5,))
+    exact = push_forward(
+        KEY, start[:1], gradient_descent(objective, step_size=0.05), data, law=law, times=(5,)
+    ).log_ratio[0, 0]
+    value = pushforward_kl(run).value
+    assert_agrees(value, exact, resolution=0.1, false_fail=1e-6)
+    alone = gradient_descent(lambda w, batch: 0.3 * w[0] ** 2, step_size=1.0, log_det=lanczos_log_det())
+    one = push_forward(KEY, [[2.0]], alone, (), law=gaussian_law([0.0], 1.0), times=(1,))
+    assert one.log_ratio[0, 0] == pytest.approx(0.5 * (0.8**2 - 4) - np.log(0.4), rel=1e-12)
+
+
+def test_one_draw_has_no_error_and_a_random_log_determinant_no_side():
+    data, law = regression(), gaussian_law(np.zeros(4), 1.0)
+    runs = {}
+    for name, how in (("dense", None), ("two", two_product_log_det()), ("lanczos", lanczos_log_det())):
+        training = gradient_descent(square_loss, step_size=0.2, log_det=how)
+        runs[name] = push_forward(KEY, law.draw(KEY, 2), training, data, law=law, times=(5,))
+    kl = drawn_log_ratio(runs["dense"], 1)
+    assert (kl.value.value, kl.value.mcse, kl.side) == (runs["dense"].log_ratio[1, 0], 0.0, "exact")
+    assert drawn_log_ratio(runs["two"]).side == "none"
+    assert drawn_log_ratio(runs["lanczos"]).side == "none"
+    assert pushforward_kl(runs["two"]).side == "upper"
 
 
 def test_batches_of_a_fixed_order_are_exact_and_an_order_a_chain_is_an_upper_bound():

@@ -1,0 +1,102 @@
+"""Conjecture C26 tested: the slope of KL in ln(1/s) against the Hessian's rank and twice the learning coefficient.
+
+XOR nets 2-w-1 tanh on the four points, half squared error, and analytic potentials whose minima are regular, degenerate
+along a manifold, or singular. Slopes are of the linearised divergence; for the potentials the mixture's own stands
+beside it. 2 lambda of a potential is exact, at the minima that descent reaches; of a net it is estimated at the end of
+one run that fits, by `estimate_llc` at n beta = 10^4, gamma = 1 (widths 2, 4 and 8).
+Run: python tests/benchmarks/codimension.py
+"""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from slt.estimate import estimate_llc
+from slt.pac_bayes.laws import flat_loss, gaussian_law, mlp_law, unflatten
+from slt.pac_bayes.smoothing import codimension, codimension_curve, end_to_end, linearised_kl, smoothed_kl
+from slt.plotting import plot_codimension
+from slt.targets.networks import mlp_init, mlp_loss
+from slt.targets.target import loss_target
+
+RESULT = Path(__file__).with_suffix(".json")
+KEY = jax.random.key(0)
+RANK = 1e-3
+"""Eigenvalues of the Hessian above it count [nats/datum per squared unit]."""
+SCALES = np.geomspace(1e-5, 0.3, 28)
+POTENTIALS = {
+    "x² + 2y² (regular)": (2, 2.0, lambda w: w[0] ** 2 + 2 * w[1] ** 2),
+    "(x² + y² - 1)²/4 (circle)": (2, 1.0, lambda w: (w[0] ** 2 + w[1] ** 2 - 1) ** 2 / 4),
+    "w⁴": (1, 0.5, lambda w: w[0] ** 4),
+    "y⁴, x free": (2, 0.5, lambda w: w[1] ** 4),
+    "x² + y⁴": (2, 1.5, lambda w: w[0] ** 2 + w[1] ** 4),
+    "x⁴ + y⁴": (2, 1.0, lambda w: w[0] ** 4 + w[1] ** 4),
+    "x²y² (two lines)": (2, 1.0, lambda w: (w[0] * w[1]) ** 2),
+}
+
+
+def measured(name, objective, law, data, step_size, steps, num_chains):
+    start = law.draw(KEY, num_chains)
+    end, values = end_to_end(objective, start, data, law=law, prior=law, step_size=step_size, steps=steps)
+    with jax.enable_x64(True):
+        hessian = jax.jit(jax.vmap(lambda w: jax.hessian(objective)(w, data)))(jnp.asarray(end))
+        spectrum = np.linalg.eigvalsh(np.asarray(hessian))
+        loss = np.asarray(jax.vmap(lambda w: objective(w, data))(jnp.asarray(end)))
+    found = codimension(SCALES, [linearised_kl(end, values, law, s).value for s in SCALES])
+    rank = (spectrum > RANK).sum(1)
+    curve = codimension_curve(values, SCALES)
+    inside = (found.window[0] <= SCALES) & (found.window[1] >= SCALES)
+    row = {
+        "name": name, "parameters": law.mean.size, "codimension": found.slope.value, "error": found.slope.mcse,
+        "chain_error": max(c.mcse for c, keep in zip(curve, inside, strict=True) if keep),
+        "window": list(found.window), "status": found.status, "hessian_rank": float(rank.mean()),
+        "hessian_rank_spread": float(rank.std()), "loss": float(loss.mean()), "fitted": float((loss < 1e-2).mean()),
+        "scales": SCALES.tolist(), "local": [c.value for c in curve],
+    }  # fmt: skip
+    return row, end, loss
+
+
+def potential_rows():
+    for name, (dim, twice, formula) in POTENTIALS.items():
+        law = gaussian_law(np.zeros(dim), 0.4)
+        row, end, _ = measured(name, lambda w, batch, f=formula: f(w), law, (), 0.05, 200_000, 400)
+        scales = (0.05, 0.1, 0.2)
+        sandwich = [smoothed_kl(KEY, end, law, scale=s) for s in scales]
+        for side in ("loo", "mixture"):
+            values = [getattr(s, side).value.value for s in sandwich]
+            row[f"{side}_slope"] = float(-np.polyfit(np.log(scales), values, 1)[0])
+        yield row | {"twice_llc": twice, "twice_llc_error": 0.0}
+
+
+def network_rows(widths=(2, 3, 4, 6, 8), estimated=(2, 4, 8)):
+    inputs = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+    data = {"inputs": inputs, "targets": inputs[:, :1] * inputs[:, 1:]}
+    for width in widths:
+        shape = (2, width, 1)
+        like, loss = mlp_init(KEY, shape), mlp_loss("tanh", "squared_error")
+        row, end, losses = measured(f"XOR 2-{width}-1", flat_loss(loss, like), mlp_law(shape), data, 0.1, 10_000, 40)
+        row |= {"twice_llc": None, "twice_llc_error": None}
+        if width in estimated:
+            w = unflatten(like)(jnp.asarray(end[np.argmin(losses)], jnp.float32))
+            batch = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), data)
+            target = loss_target(loss, w, batch, inverse_temperature=2500.0, localization=1.0)
+            result = estimate_llc(target, tolerance=0.05)
+            llc = result.estimates["llc"]
+            row |= {"twice_llc": 2 * llc.value, "twice_llc_error": 2 * llc.mcse, "llc_status": result.verdict.status}
+        yield row
+
+
+def main() -> None:
+    rows = []
+    for part in (potential_rows(), network_rows()):
+        for row in part:
+            rows.append(row)
+            print({k: v for k, v in row.items() if k not in ("scales", "local")}, flush=True)
+    RESULT.write_text(json.dumps(rows) + "\n")
+    plot_codimension(rows).savefig(RESULT.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
