@@ -17,9 +17,11 @@ from jaxtyping import Array
 from slt._types import Key, Params
 from slt.draws import Verdict
 from slt.estimators.llc import replicate_mean
-from slt.geometry.local import DENSE_DIM, Eigenbasis, LocalLoss, eigenbasis, local_loss
+from slt.geometry.curvature import DENSE_DIM, log_determinant
+from slt.geometry.local import Eigenbasis, LocalLoss, eigenbasis, local_loss
 from slt.geometry.nonlocal_volume import radial_volume
-from slt.geometry.volume import Prior, VolumeRow, hessian_volumes
+from slt.geometry.rank import rank_of_values
+from slt.geometry.volume import Prior, VolumeRow, fuzzy_log_volume, hessian_volumes, shifted_log_volume
 from slt.geometry.volume_scaling import Exponent, Scaling, on_grid, volume_exponent
 from slt.samplers.splitting import Ladder, splitting
 from slt.targets.target import Target
@@ -57,10 +59,12 @@ def basin_volumes(
 ) -> list[VolumeRow]:
     r"""Log volumes of {w: L_n(w) - L_n(w*) < T} around w*, one row for each treatment and estimator.
 
+    Beyond 5000 parameters only the (lambda + c) and fuzzy ellipsoids remain, from a sampled log determinant.
+
     Args:
         threshold: T [nats/datum]; 0.01 is the cutoff of Scherlis & Belrose 2025.
         initialisation: N(0, rms(w*)^2 I) by default, and N(0, I) where w* = 0.
-        estimators: of "hessian", "radial" and "splitting"; by default the first two up to 4096 parameters, and
+        estimators: of "hessian", "radial" and "splitting"; by default the first two up to 5000 parameters, and
             splitting up to 50 parameters and 500 data.
         weight_decay: lambda of the (lambda + c) treatment, where the loss of the target is without its penalty.
         negative: policy for negative eigenvalues; see `hessian_volumes`.
@@ -77,8 +81,10 @@ def basin_volumes(
     if not (threshold > 0 and math.isfinite(threshold)):
         raise ValueError(f"basin_volumes: threshold is {threshold}; it must be positive and finite [nats/datum].")
     rows: list[VolumeRow] = []
+    if names == ("hessian",) and target.num_params > DENSE_DIM:
+        return _sampled_rows(jax.random.key(seed), target, start, threshold, weight_decay)
     if {"hessian", "radial"} & set(names):
-        basis = eigenbasis(local)
+        basis = eigenbasis(target)
         prior = Prior(start.scale, basis.vectors.T @ (local.center - _flat_mean(start, local)))
     if "hessian" in names:
         quadratic = hessian_volumes(
@@ -157,8 +163,8 @@ def volume_scaling(target: Target, **options: Any) -> Scaling:
     exponent = volume_exponent(ladder.log_epsilon, ladder.log_volume, max_multiplicity=min(dim, 4))
     rank = None
     if dim <= DENSE_DIM:
-        values = np.abs(eigenbasis(local).values)
-        rank = int((values > max(1e-12, dim * 2.2e-16 * values.max())).sum())
+        values = np.sort(np.abs(eigenbasis(target).values))[::-1]
+        rank = rank_of_values(values, (dim, dim)).rank
     verdict = _judge(ladder, exponent, options.get("lowest", 1e-24))
     return Scaling(exponent, verdict, ladder.log_epsilon, ladder.log_volume, rank, dim)
 
@@ -193,12 +199,30 @@ def _splitting_row(ladder: Ladder, threshold: float) -> VolumeRow:
 
 def _default_estimators(target: Target) -> tuple[str, ...]:
     if target.num_params > DENSE_DIM:
-        raise ValueError(
-            f"basin_volumes: {target.num_params} parameters; the dense Hessian is formed up to {DENSE_DIM}. Use "
-            "shifted_log_volume with log det(H + cI) by Lanczos, or restrict the target by `trainable`."
-        )
+        return ("hessian",)
     small = target.num_params <= SPLITTING_DIM and target.num_data <= SPLITTING_DATA
     return ESTIMATORS if small else ESTIMATORS[:2]
+
+
+def _sampled_rows(
+    key: Key, target: Target, start: Initialisation, threshold: float, weight_decay: float
+) -> list[VolumeRow]:
+    """What needs log det(H + cI) alone, by stochastic Lanczos quadrature."""
+    c = threshold / start.scale**2
+    shifted_key, fuzzy_key = jax.random.split(key)
+    name = f"H + (λ + c) I, λ = {weight_decay:.3g}, c = {c:.3g}"
+    shifted = log_determinant(target, weight_decay + c, shifted_key)
+    fuzzy = shifted if weight_decay == 0 else log_determinant(target, c, fuzzy_key)
+    dim = target.num_params
+    rows = [
+        shifted_log_volume(shifted.value, dim, threshold=threshold, treatment=name),
+        fuzzy_log_volume(fuzzy.value, dim, threshold=threshold, prior_scale=start.scale),
+    ]
+    reasons = [" ".join(shifted.verdict.reasons), " ".join((*fuzzy.verdict.reasons, _CENTRED))]
+    return [row._replace(reason=reason.strip()) for row, reason in zip(rows, reasons, strict=True)]
+
+
+_CENTRED = "Of an initialisation centred at w*: the pull of another centre needs the eigenvectors."
 
 
 def _default_initialisation(local: LocalLoss) -> Initialisation:

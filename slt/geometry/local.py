@@ -4,16 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from slt._types import Params, Scalar
+from slt.geometry.curvature import DENSE_DIM
+from slt.geometry.operators import cast, dense, hessian, precision
 from slt.targets.target import Target
-
-DENSE_DIM = 4096
-"""Most parameters for which the dense eigenbasis is formed."""
 
 
 class LocalLoss(NamedTuple):
@@ -39,9 +37,9 @@ class Eigenbasis(NamedTuple):
 
 def local_loss(target: Target) -> LocalLoss:
     """The target's loss in float64, measured again from its value at w*."""
-    with jax.enable_x64(True):
-        center, unravel = ravel_pytree(jax.tree.map(_double, target.minimum))
-        data = jax.tree.map(_double, target.data)
+    with precision(np.float64):
+        center, unravel = ravel_pytree(cast(target.minimum, np.float64))
+        data = cast(target.data, np.float64)
         floor = jax.jit(lambda d: target.loss(unravel(center), d))(data)
 
         def loss(x: Array, data: Any) -> Scalar:
@@ -51,33 +49,15 @@ def local_loss(target: Target) -> LocalLoss:
         return LocalLoss(loss, np.asarray(center), unravel, data, np.asarray(gradient))
 
 
-def eigenbasis(local: LocalLoss) -> Eigenbasis:
+def eigenbasis(target: Target) -> Eigenbasis:
     """Dense eigendecomposition of the Hessian at w*.
 
     Raises:
-        ValueError: more than 4096 parameters, or an entry of the Hessian that is not finite.
+        ValueError: more than 5000 parameters, or an entry of the Hessian that is not finite.
     """
-    dim = local.center.size
-    if dim > DENSE_DIM:
-        raise ValueError(f"eigenbasis: {dim} parameters; the dense Hessian is formed up to {DENSE_DIM}.")
-    with jax.enable_x64(True):
-
-        @jax.jit
-        def dense(x: Array, data: Any) -> Array:
-            def column(v: Array) -> Array:
-                return jax.jvp(lambda y: jax.grad(local.loss)(y, data), (x,), (v,))[1]
-
-            return jax.lax.map(column, jnp.eye(dim, dtype=x.dtype), batch_size=16)
-
-        matrix = np.asarray(dense(jnp.asarray(local.center), local.data))
-    if not np.isfinite(matrix).all():
-        bad = int((~np.isfinite(matrix)).any(1).sum())
+    if target.num_params > DENSE_DIM:
         raise ValueError(
-            f"eigenbasis: {bad} columns of the Hessian are not finite; the loss is not twice differentiable at w*."
+            f"eigenbasis: {target.num_params} parameters; the dense Hessian is formed up to {DENSE_DIM}. Use "
+            'estimators=["hessian"], which samples log det(H + cI).'
         )
-    return Eigenbasis(*np.linalg.eigh((matrix + matrix.T) / 2))
-
-
-def _double(leaf: Any) -> Array:
-    leaf = jnp.asarray(leaf)
-    return leaf.astype(np.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+    return Eigenbasis(*np.linalg.eigh(dense(hessian(target))))

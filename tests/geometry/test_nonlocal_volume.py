@@ -17,8 +17,7 @@ from slt.geometry.volume import Prior, log_ellipsoid
 
 def view(potential, minimum):
     target = potential_target(potential, jnp.asarray(minimum, float), nbeta=1.0)
-    local = local_loss(target)
-    return local, eigenbasis(local)
+    return local_loss(target), eigenbasis(target)
 
 
 def radial(potential, minimum, seed=0, **options):
@@ -108,6 +107,6 @@ def test_flat_directions_need_an_initialisation():
 
 
 def test_a_hessian_that_is_not_finite_is_refused():
-    local = local_loss(potential_target(lambda w: jnp.sum(jnp.abs(w) ** 1.5), jnp.zeros(2), nbeta=1.0))
+    target = potential_target(lambda w: jnp.sum(jnp.abs(w) ** 1.5), jnp.zeros(2), nbeta=1.0)
     with pytest.raises(ValueError, match="not finite"):
-        eigenbasis(local)
+        eigenbasis(target)
