@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LANGEVIN, RUN = "tests/samplers/test_langevin.py", "tests/samplers/test_run.py"
+LANCZOS, SPECTRUM = "tests/geometry/test_lanczos.py", "tests/geometry/test_spectrum.py"
+OPERATORS = "tests/geometry/test_operators.py"
 PUSH = "tests/pac_bayes/test_pushforward.py"
 NUMPYRO = "tests/targets/test_numpyro_models.py"
 
@@ -138,6 +140,33 @@ MUTATIONS = {
         "(count - 1) * np.mean",
         "np.mean",
         "tests/estimators/test_phases.py::test_the_error_of_a_mass",
+    ),
+    "Lanczos basis not orthogonalised": Mutation(
+        "geometry/lanczos.py", "w - (basis @ w) @ basis", "w", f"{LANCZOS}::test_the_basis_stays"
+    ),
+    "Radau node on the wrong side": Mutation(
+        "geometry/lanczos.py", "node + solveh_banded", "node - solveh_banded", f"{LANCZOS}::test_radau_keeps"
+    ),
+    "breakdown not noticed": Mutation(
+        "geometry/lanczos.py", "norm > tiny * scale", "norm > 0 * scale", f"{LANCZOS}::test_it_stops"
+    ),
+    "error of the probes with ddof 0": Mutation(
+        "geometry/spectrum.py", "ddof=1", "ddof=0", f"{SPECTRUM}::test_the_standard_error"
+    ),
+    "truncation left out of the error": Mutation(
+        "geometry/spectrum.py", "math.hypot(sem, third)", "sem", f"{SPECTRUM}::test_a_truncated_run"
+    ),
+    "Gauss-Newton without the loss Hessian": Mutation(
+        "geometry/operators.py",
+        "back(jax.jvp(slope, (z,), (tangent,))[1])",
+        "back(tangent / n)",
+        f"{OPERATORS}::test_every_product",
+    ),
+    "rows after the last whole chunk forgotten": Mutation(
+        "geometry/operators.py",
+        "return total if whole == n else",
+        "return total if n else",
+        f"{OPERATORS}::test_chunks",
     ),
 }
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import null_space, orth
 
 from slt._types import Params
 from slt.geometry.behaviour import behavioural_gradients
@@ -45,7 +46,9 @@ class Layer(NamedTuple):
 class InformationLoss(NamedTuple):
     """rank: of G; deficit: min(outputs, parameters) - rank; live: parameters with any gradient at all.
 
-    explained: by merged inputs, of all layers. dead: by fewer live parameters than outputs, beyond that.
+    explained: by merged inputs, of all layers. affine: beyond that, by inputs in one linear region of a ReLU net: with
+    the same units on, gradients are affine in the input, so a region of d-dimensional inputs gives d + 1 rows at most.
+    Both count dependent rows: where there are more outputs than parameters they may exceed the deficit.
     """
 
     layers: tuple[Layer, ...]
@@ -55,7 +58,7 @@ class InformationLoss(NamedTuple):
     live: int
     deficit: int
     explained: int
-    dead: int
+    affine: int
 
 
 def mlp_activations(
@@ -95,7 +98,7 @@ def information_loss(subject: Network, *, activation: str, tolerance: float = 1e
             for part in (names[: i + 1], names[i + 1 :])
         )
         groups = _groups(after[i], tolerance)
-        total = _explained(by_row, groups)
+        total = _vanishing(by_row, _merged(groups))
         own = np.concatenate([columns[name], late])
         layers.append(
             Layer(
@@ -106,12 +109,13 @@ def information_loss(subject: Network, *, activation: str, tolerance: float = 1e
             )
         )  # fmt: skip
         explained = total
+    combinations = _merged(_groups(after[-2], tolerance)) if len(after) > 1 else []
+    if activation in ("relu", "identity"):
+        combinations = [*combinations, *_affine(inputs, after[:-1])]
     rank = _rank(gradients)
-    deficit = min(gradients.shape) - rank
-    dead = max(0, min(gradients.shape) - explained - int(alive.sum()))
     return InformationLoss(
-        tuple(layers), rank, gradients.shape[0], gradients.shape[1], int(alive.sum()), deficit, explained,
-        min(dead, deficit - explained),
+        tuple(layers), rank, gradients.shape[0], gradients.shape[1], int(alive.sum()), min(gradients.shape) - rank,
+        explained, max(0, _vanishing(by_row, combinations) - explained),
     )  # fmt: skip
 
 
@@ -126,15 +130,33 @@ def _groups(activations: np.ndarray, tolerance: float) -> np.ndarray:
     return np.argmax(distance <= tolerance * scale, axis=1)
 
 
-def _explained(by_row: np.ndarray, groups: np.ndarray) -> int:
-    """Dimension of the row combinations of merged inputs that vanish on all of G: their number minus their rank."""
-    merged = np.flatnonzero(groups != np.arange(len(groups)))
-    if merged.size == 0:
+def _merged(groups: np.ndarray) -> list[np.ndarray]:
+    """e_i - e_j of every input i and the first one j it has merged with."""
+    unit = np.eye(len(groups))
+    return [unit[i] - unit[j] for i, j in enumerate(groups) if i != j]
+
+
+def _affine(inputs: np.ndarray, hidden: list[np.ndarray]) -> list[np.ndarray]:
+    """Combinations of inputs with the same units on that cancel every affine function of the input."""
+    patterns = np.concatenate([layer > 0 for layer in hidden], 1) if hidden else np.ones((len(inputs), 1))
+    found = []
+    for pattern in np.unique(patterns, axis=0):
+        members = np.flatnonzero(np.all(patterns == pattern, axis=1))
+        features = np.hstack([np.ones((members.size, 1)), np.asarray(inputs[members], np.float64)])
+        for combination in null_space(features.T).T:
+            found.append(np.zeros(len(inputs)))
+            found[-1][members] = combination
+    return found
+
+
+def _vanishing(by_row: np.ndarray, combinations: list[np.ndarray]) -> int:
+    """Dimension of the row combinations that vanish on all of G: their number minus the rank they have in it."""
+    if not combinations:
         return 0
-    differences = (by_row[merged] - by_row[groups[merged]]).reshape(-1, by_row.shape[-1])
+    basis = orth(np.stack(combinations).T).T
     size = max(float(np.max(np.abs(by_row))), 1e-300)
-    differences = np.where(np.abs(differences) < 1e-12 * size, 0.0, differences)
-    return differences.shape[0] - _rank(differences)
+    rows = np.einsum("ci,iop->cop", basis, by_row).reshape(-1, by_row.shape[-1])
+    return rows.shape[0] - _rank(np.where(np.abs(rows) < 1e-10 * size, 0.0, rows))
 
 
 def _difference(by_row: np.ndarray, groups: np.ndarray) -> float:

@@ -56,8 +56,19 @@ def test_dead_relus_lose_rank_and_the_layer_is_named():
     assert [layer.distinct for layer in report.layers] == [10, 5, 5]
     assert [layer.explained for layer in report.layers] == [0, 5, 0]
     assert report.layers[1].gradients_after == report.layers[1].gradients_before == 0
-    assert report.deficit >= 5
+    assert report.deficit == report.explained + report.affine
     assert report.rank <= min(layer.bound for layer in report.layers)
+
+
+def test_inputs_in_one_linear_region_give_affine_gradients():
+    """All units on: ten inputs of two dimensions give three rows."""
+
+    def on(params):
+        params["layer_0"]["bias"] = np.full(4, 50.0)
+
+    inputs = RNG.normal(size=(10, 2))
+    report = information_loss(net((2, 4, 1), inputs, "relu", on), activation="relu")
+    assert (report.rank, report.deficit, report.explained, report.affine) == (3, 7, 0, 7)
 
 
 def test_bounds_hold_and_dead_units_are_counted():
