@@ -8,6 +8,7 @@ from test_tables import make_row
 
 from slt import plotting
 from slt._types import Estimate
+from slt.targets.superposition import polygon
 
 
 def with_nbeta(result, **settings):
@@ -112,3 +113,22 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'slt-toolkit\[plots\]'"):
         plotting.plot_step_size([(1.0, Estimate(1.0, 0.1))])
+
+
+@pytest.mark.filterwarnings("error")
+def test_polygons_are_drawn_with_their_vectors():
+    figure = plotting.plot_polygons([polygon(6, 4), polygon(6, 5), polygon(6, 6)])
+    axes = draw(figure)
+    assert [len(ax.lines[0].get_xdata()) for ax in axes] == [5, 6, 7]  # closed
+    assert "λ = 8.5" in axes[2].get_title()
+
+
+@pytest.mark.filterwarnings("error")
+def test_phases_are_drawn_against_the_number_of_data():
+    masses = {"5-gon": [Estimate(0.7, 0.1, 15), Estimate(0.2, 0.1, 15)]}
+    odds = [Estimate(-1.0, 0.2, 15), Estimate(2.0, 0.2, 15)]
+    line = (np.array([100.0, 300.0]), np.array([-1.0, 1.0]))
+    figure = plotting.plot_phases([100, 300], masses, odds, {"all constants": line})
+    top, bottom = draw(figure)
+    assert top.get_legend_handles_labels()[1] == ["5-gon"]
+    np.testing.assert_allclose(bottom.lines[-1].get_ydata(), line[1])

@@ -13,6 +13,7 @@ from numpyro.infer.util import potential_energy
 from scipy import special, stats
 
 from slt.estimate import estimate_llc
+from slt.estimators.pointwise import pointwise
 from slt.targets.numpyro_models import as_target, bind, numpyro_log_likelihood, numpyro_target
 from slt.targets.potentials import potential
 from slt.targets.target import potential_target
@@ -150,6 +151,10 @@ def test_log_likelihoods_of_a_run():
     mu = np.asarray(mcmc.get_samples(group_by_chain=True)["mu"])
     assert values.shape == (2, 7, 30)
     np.testing.assert_allclose(values, stats.norm(mu[..., None], 1).logpdf(Y), rtol=1e-4)
+    with pytest.raises(ValueError, match="draws"):
+        pointwise(values, inverse_temperature=1.0)
+    with pytest.raises(ValueError, match=r"call mcmc\.run"):
+        numpyro_log_likelihood(MCMC(NUTS(fixed_length), num_warmup=1, num_samples=1))
 
 
 def no_plate(y):
