@@ -1,44 +1,34 @@
 """Shipped models: λ by an independent route, and models that bind to data drawn at their truth."""
 
-from fractions import Fraction
-
 import jax
-import numpy as np
 import pytest
-from scipy import optimize
 
+from slt.targets.exact import exact_rlct
 from slt.targets.numpyro_models import bind
 from slt.targets.rlct import vandermonde_rlct
 from slt.targets.statistical import mixture_two_means, naive_bayes, power_regression, statistical_models
 
-# exponents of monomials g with K comparable to the sum of g²; u is a coordinate that is fitted freely
-IDEALS = {
-    "tanh_1": [(1, 1)],
-    "mixture_weight_and_mean": [(1, 1)],
-    "mixture_two_means": [(1, 0, 0), (0, 1, 2)],
-    "mixture_two_means_weight_0.3": [(1, 0), (0, 2)],
-    "factor_analysis_3": [*np.eye(6, dtype=int)[:3], (0, 0, 0, 1, 1, 0), (0, 0, 0, 1, 0, 1), (0, 0, 0, 0, 1, 1)],
-    "naive_bayes_3": [
-        *np.eye(7, dtype=int)[:3], (0, 0, 0, 1, 1, 1, 0), (0, 0, 0, 1, 1, 0, 1), (0, 0, 0, 1, 0, 1, 1),
-    ],
-    "product_truth_0": [(1, 1)],
-    "product_truth_1": [(1, 0)],
-    "power_1": [(1,)],
-    "power_2": [(2,)],
-    "power_3": [(3,)],
-}  # fmt: skip
+# f_i with K comparable to the sum of f_i², in coordinates in which the truth is 0 and the free means are u, s, t
+LOCAL_FORMS = {
+    "tanh_1": ["a*b"],
+    "mixture_weight_and_mean": ["a*b"],
+    "mixture_two_means": ["u", "a*b**2"],
+    "mixture_two_means_weight_0.3": ["u", "b**2"],
+    "factor_analysis_3": ["u", "s", "t", "a*b", "a*c", "b*c"],
+    "naive_bayes_3": ["u", "s", "t", "w*a*b", "w*a*c", "w*b*c"],
+    "product_truth_0": ["a*b"],
+    "product_truth_1": ["u"],
+    "power_1": ["w"],
+    "power_2": ["w**2"],
+    "power_3": ["w**3"],
+}
 
 
-def weights_of_the_pole(exponents):
-    """λ of a monomial ideal: least sum of weights that give every g² degree 1 or more (Howald 2001)."""
-    rows = 2 * np.array(exponents)
-    found = optimize.linprog(np.ones(rows.shape[1]), A_ub=-rows, b_ub=-np.ones(len(rows)), method="highs")
-    return Fraction(found.fun).limit_denominator(1000)
-
-
-@pytest.mark.parametrize("name", IDEALS)
-def test_rlct_of_the_local_form(name):
-    assert statistical_models()[name].rlct == weights_of_the_pole(IDEALS[name])
+@pytest.mark.parametrize("name", LOCAL_FORMS)
+def test_rlct_and_multiplicity_are_those_of_the_local_form(name):
+    model, exact = statistical_models()[name], exact_rlct(LOCAL_FORMS[name])
+    assert exact.status == "exact"
+    assert (model.rlct, model.multiplicity) == (exact.rlct, exact.multiplicity)
 
 
 def test_two_means_of_known_weight_are_the_vandermonde_case():
