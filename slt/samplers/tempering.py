@@ -37,6 +37,7 @@ class Tempered(NamedTuple):
 
     states: BlackJAX HMC states of all particles. moves: the frozen moves. log_evidence: log of
     E_prior[exp(-U)] [nats]. num_temperatures: steps from prior to posterior; finished: t = 1 was reached.
+    temperatures: the t of every step, filled up with 1.
     """
 
     states: Any
@@ -44,16 +45,33 @@ class Tempered(NamedTuple):
     log_evidence: Float[Array, " replicate"]
     num_temperatures: Float[Array, " replicate"]
     finished: Array
+    temperatures: Float[Array, "replicate temperature"]
+
+
+class Path(NamedTuple):
+    """What a fixed ladder 0 = t_0 < ... < t_J = 1 leaves at every rung, dims (replicate, rung).
+
+    log_evidence: log of E_prior[exp(-t U)] [nats]. mean_energy, variance_energy: of U over the particles at t.
+    acceptance_rate: of the moves at t.
+    """
+
+    log_evidence: Float[Array, "replicate rung"]
+    mean_energy: Float[Array, "replicate rung"]
+    variance_energy: Float[Array, "replicate rung"]
+    acceptance_rate: Float[Array, "replicate rung"]
 
 
 class Tempering(NamedTuple):
     """run(key) -> Tempered; sweep(key, Tempered, num_sweeps) -> (Tempered, energies, acceptance_rate).
 
     energies: U of every particle after every sweep at t = 1 [nats], dims (replicate, sweep, particle).
+    climb(key, temperatures) -> Path: fresh replicates on a ladder that is given, t_1 to t_J, so that its evidence is
+    unbiased and all replicates share their rungs.
     """
 
     run: Callable[[Key], Tempered]
     sweep: Callable[[Key, Tempered, int], tuple[Tempered, Array, Array]]
+    climb: Callable[[Key, Float[Array, " rung"]], Path]
 
 
 def tempered_smc(
@@ -102,6 +120,7 @@ def tempered_smc(
     )
     one_run = _replicate(flat, kernel, num_particles, num_moves, max_temperatures)
     one_sweep = _sweeps(flat, move)
+    one_climb = _climber(flat, move, num_particles, num_moves)
 
     def run(key: Key) -> Tempered:
         return jax.lax.map(one_run, jax.random.split(key, num_replicates))
@@ -112,7 +131,10 @@ def tempered_smc(
         states, (energies, rates) = jax.lax.map(lambda a: one_sweep(*a, num_sweeps), arguments)
         return current._replace(states=states), energies, rates
 
-    return Tempering(jax.jit(run), jax.jit(sweep, static_argnums=2))
+    def climb(key: Key, temperatures: Array) -> Path:
+        return jax.lax.map(lambda k: one_climb(k, temperatures), jax.random.split(key, num_replicates))
+
+    return Tempering(jax.jit(run), jax.jit(sweep, static_argnums=2), jax.jit(climb))
 
 
 class _Flat(NamedTuple):
@@ -147,17 +169,22 @@ def _multiscale_hmc(num_integration_steps: int) -> Callable:
     return move
 
 
+def _start(flat: _Flat, key: Key, num_particles: int) -> Any:
+    """Particles from the prior, weighted by its further factor, at t = 0."""
+    particles = jax.vmap(flat.draw)(jax.random.split(key, num_particles))
+    weights = jax.nn.softmax(jax.vmap(flat.log_weight)(particles))
+    return tempered.init(particles)._replace(weights=weights, tempering_param=jnp.zeros((), particles.dtype))
+
+
 def _replicate(
     flat: _Flat, kernel: Callable, num_particles: int, num_moves: int, max_temperatures: int
 ) -> Callable[[Key], Tempered]:
     """One population from prior to posterior, resampled to equal weights at the end."""
 
     def start(key: Key) -> tuple:
-        particles = jax.vmap(flat.draw)(jax.random.split(key, num_particles))
-        weights = jax.nn.softmax(jax.vmap(flat.log_weight)(particles))
-        zero = jnp.zeros((), particles.dtype)
-        state = tempered.init(particles)._replace(weights=weights, tempering_param=zero)
-        return jnp.zeros((), jnp.int32), state, zero, zero + TOP
+        state = _start(flat, key, num_particles)
+        zero = state.tempering_param
+        return jnp.zeros((), jnp.int32), state, zero, zero + TOP, jnp.ones(max_temperatures, zero.dtype)
 
     def unfinished(carry: tuple) -> Array:
         return (carry[1].tempering_param < 1 - 1e-9) & (carry[0] < max_temperatures)
@@ -166,19 +193,55 @@ def _replicate(
         draw_key, move_key, resample_key = jax.random.split(key, 3)
 
         def body(carry: tuple) -> tuple:
-            i, state, evidence, top = carry
-            parameters = {"scale": flat.spread(state)[None], "top": top[None]}
-            state, info = kernel(jax.random.fold_in(move_key, i), state, num_moves, parameters)
-            top = jnp.minimum(TOP, top + info.update_info.acceptance_rate.mean() - TARGET_ACCEPTANCE)
-            return i + 1, state, evidence + info.log_likelihood_increment, top
+            i, state, evidence, top, temperatures = carry
+            state, increment, top, _ = _step(flat, kernel, jax.random.fold_in(move_key, i), state, top, num_moves)
+            return i + 1, state, evidence + increment, top, temperatures.at[i].set(state.tempering_param)
 
-        count, state, evidence, top = jax.lax.while_loop(unfinished, body, start(draw_key))
+        count, state, evidence, top, temperatures = jax.lax.while_loop(unfinished, body, start(draw_key))
         chosen = resampling.systematic(resample_key, state.weights, num_particles)
         states = jax.vmap(lambda x: hmc.init(x, flat.log_density))(state.particles[chosen])
         finished = state.tempering_param >= 1 - 1e-9
-        return Tempered(states, Moves(flat.spread(state), top), evidence, count, finished)
+        return Tempered(states, Moves(flat.spread(state), top), evidence, count, finished, temperatures)
 
     return one_run
+
+
+def _step(
+    flat: _Flat, kernel: Callable, key: Key, state: Any, top: Scalar, num_moves: int
+) -> tuple[Any, Scalar, Scalar, Scalar]:
+    """Resample, move at the present temperature, and weight for the next; the largest step follows the acceptance."""
+    parameters = {"scale": flat.spread(state)[None], "top": top[None]}
+    state, info = kernel(key, state, num_moves, parameters)
+    rate = info.update_info.acceptance_rate.mean()
+    return state, info.log_likelihood_increment, jnp.minimum(TOP, top + rate - TARGET_ACCEPTANCE), rate
+
+
+def _climber(flat: _Flat, move: Callable, num_particles: int, num_moves: int) -> Callable[[Key, Array], Path]:
+    """One population up a given ladder; what is recorded at a rung is of the particles moved there."""
+    kernel = tempered.build_kernel(flat.log_prior, flat.log_likelihood, move, hmc.init, resampling.systematic)
+
+    def one_climb(key: Key, temperatures: Array) -> Path:
+        draw_key, move_key = jax.random.split(key)
+        start = _start(flat, draw_key, num_particles)
+
+        def body(carry: tuple, rung: tuple) -> tuple[tuple, Path]:
+            (state, evidence, top), (i, following) = carry, rung
+
+            def to_following(key: Key, state: Any, count: int, parameters: dict) -> tuple[Any, Any]:
+                return kernel(key, state, count, following, parameters)
+
+            state, increment, top, rate = _step(
+                flat, to_following, jax.random.fold_in(move_key, i), state, top, num_moves
+            )
+            energy = -jax.vmap(flat.log_likelihood)(state.particles)
+            return (state, evidence + increment, top), Path(evidence, energy.mean(), energy.var(), rate)
+
+        zero = start.tempering_param
+        following = jnp.append(temperatures, temperatures[-1]).astype(zero.dtype)
+        rungs = (jnp.arange(len(following)), following)
+        return jax.lax.scan(body, (start, zero, zero + TOP), rungs)[1]
+
+    return one_climb
 
 
 def _sweeps(flat: _Flat, move: Callable) -> Callable:

@@ -1,0 +1,182 @@
+"""`estimate_free_energy`: one tempering run in; -log Z at every n beta, and from its growth (lambda, m), out."""
+
+import itertools
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from slt._types import Estimate, Params, Scalar
+from slt.draws import Verdict
+from slt.estimators.free_energy import RlctFit, fit_rlct, thermodynamic_integral
+from slt.estimators.llc import replicate_mean
+from slt.samplers.tempering import Tempered, Tempering, tempered_smc
+from slt.targets.target import Target
+
+FAR = 1e16
+"""n beta to which an analytic potential is followed: it has no data that would end its law."""
+RUNG = 0.6
+"""Largest step of the ladder in log n beta, past the first temperature."""
+
+
+class FreeEnergy(NamedTuple):
+    """Free energies along one tempering run, relative to n beta L_n(w*).
+
+    nbeta: of every rung [1]. log_evidence: log Z(n beta) of each replicate [nats], dims (replicate, rung).
+    estimates: "free_energy", by the evidence at the target's n beta, "thermodynamic", by integration over beta up to
+    there, and "rlct", lambda [1]. fit: posterior of (lambda, m), or None with a reason in the verdict.
+    mean_energy: E[n beta (L_n - L_n(w*))] at every rung of each replicate [nats].
+    """
+
+    nbeta: Float[np.ndarray, " rung"]
+    log_evidence: Float[np.ndarray, "replicate rung"]
+    mean_energy: Float[np.ndarray, "replicate rung"]
+    estimates: dict[str, Estimate]
+    fit: RlctFit | None
+    verdict: Verdict
+    settings: dict[str, str | float | int]
+
+
+def estimate_free_energy(
+    target: Target,
+    *,
+    seed: int = 0,
+    num_particles: int = 1024,
+    num_replicates: int = 32,
+    max_nbeta: float | None = None,
+) -> FreeEnergy:
+    r"""$-\log Z(n\beta) = -\log\mathbb{E}_{prior}[e^{-n\beta(L_n - L_n(w^*))}]$ at every n beta, and (lambda, m).
+
+    Adaptive tempered SMC finds a ladder; fresh replicates climb it, so that their evidence is unbiased and errors lie
+    between replicates. A target with data is followed to its own n beta; an analytic potential has no data, and is
+    followed in float64 up to n beta = 1e16, or where rounding of K(w*) would show.
+
+    Args:
+        max_nbeta: where the ladder ends; at least the target's n beta.
+
+    Raises:
+        ValueError: an improper prior, too few replicates or particles, or max_nbeta below the target's.
+
+    Source: thermodynamic integration: Gelman & Meng 1998; the rest as in `estimators.free_energy`.
+    """
+    if target.draw_prior is None:
+        raise ValueError(
+            "estimate_free_energy: the prior is improper at gamma = 0; give localization or weight_decay > 0, or a box."
+        )
+    if num_replicates < 8:
+        raise ValueError(f"estimate_free_energy: num_replicates is {num_replicates}; at least 8 are needed.")
+    analytic = not jax.tree.leaves(target.data)
+    end = _end(target) if max_nbeta is None and analytic else max_nbeta or target.nbeta
+    if end < target.nbeta:
+        raise ValueError(f"estimate_free_energy: max_nbeta is {end}, below the target's n beta = {target.nbeta}.")
+    with jax.enable_x64(True) if analytic else nullcontext():
+        smc = _smc(target, end, num_particles, num_replicates)
+        pilot_key, key = jax.random.split(jax.random.key(seed))
+        pilot = _smc(target, end, num_particles, 2).run(pilot_key)
+        ladder = _ladder(pilot, target.nbeta / end)
+        path = jax.tree.map(lambda a: np.asarray(a, np.float64), smc.climb(key, jnp.asarray(ladder)))
+    return _result(target, end, ladder, path, pilot, analytic, seed)
+
+
+def _end(target: Target) -> float:
+    """Where K(w*), if it is mere rounding, would be a hundredth of a nat."""
+    floor = abs(target.loss_at_minimum)
+    precision = float(jnp.finfo(jax.tree.leaves(target.minimum)[0].dtype).eps)
+    noise = floor if floor < 1e-6 else floor * precision
+    return max(target.nbeta, min(FAR, 0.01 / noise if noise else FAR))
+
+
+def _smc(target: Target, end: float, num_particles: int, num_replicates: int) -> Tempering:
+    assert target.draw_prior is not None
+    draw_prior: Callable = target.draw_prior
+
+    def energy(w: Params) -> Scalar:
+        return end * target.loss(w, target.data)
+
+    def draw(key: Array) -> Params:
+        wide = jnp.zeros(()).dtype
+        return jax.tree.map(lambda a: a.astype(jnp.promote_types(a.dtype, wide)), draw_prior(key))
+
+    return tempered_smc(
+        energy,
+        target.log_prior,
+        draw,
+        log_weight=target.log_weight,
+        fold=target.fold,
+        num_particles=num_particles,
+        num_replicates=num_replicates,
+        num_integration_steps=4 if target.num_params <= 5 else 8,
+    )
+
+
+def _ladder(pilot: Tempered, own: float) -> Float[np.ndarray, " rung"]:
+    """The pilot's temperatures with geometric rungs between, and one at the target's own."""
+    longest = int(np.argmax(pilot.num_temperatures))
+    steps = np.asarray(pilot.temperatures, np.float64)[longest][: int(pilot.num_temperatures[longest])]
+    found = np.unique(np.append(steps, [own, 1.0]))
+    found = found[(found > 0) & (found <= 1)]
+    rungs = [found[:1]]
+    for low, high in itertools.pairwise(found):
+        rungs.append(np.geomspace(low, high, 1 + math.ceil(math.log(high / low) / RUNG))[1:])
+    return np.concatenate(rungs)
+
+
+def _result(
+    target: Target, end: float, ladder: np.ndarray, path: Any, pilot: Tempered, analytic: bool, seed: int
+) -> FreeEnergy:
+    own = int(np.argmin(abs(np.log(ladder * end / target.nbeta))))
+    scale, climbed = ladder[own], slice(1, own + 2)
+    estimates = {
+        "free_energy": replicate_mean(-path.log_evidence[:, own + 1]),
+        "thermodynamic": thermodynamic_integral(
+            ladder[: own + 1] / scale,
+            path.mean_energy[:, climbed] * scale,
+            path.variance_energy[:, climbed] * scale**2,
+            head=-path.log_evidence[:, 1],
+        ),
+    }
+    reasons = _reasons(path, pilot, estimates)
+    nbeta, log_evidence = ladder * end, path.log_evidence[:, 1:]
+    fit = None
+    try:
+        fit = fit_rlct(
+            nbeta, log_evidence, num_params=target.num_params, num_data=None if analytic else target.num_data
+        )
+        estimates["rlct"] = fit.rlct
+    except ValueError as error:
+        reasons.append(str(error))
+    verdict = Verdict("not converged" if reasons else "converged", tuple(reasons))
+    if fit is not None and fit.reason:
+        verdict = verdict._replace(reasons=(*verdict.reasons, f"m is not stated: {fit.reason}"))
+    settings = {
+        "seed": seed,
+        "nbeta": target.nbeta,
+        "max_nbeta": end,
+        "localization": target.localization,
+        "num_params": target.num_params,
+        "num_data": target.num_data,
+        "num_replicates": len(log_evidence),
+        "sampler": "tempering",
+    }
+    return FreeEnergy(nbeta, log_evidence, path.mean_energy[:, 1:] * ladder, estimates, fit, verdict, settings)
+
+
+def _reasons(path: Any, pilot: Tempered, estimates: dict[str, Estimate]) -> list[str]:
+    reasons = []
+    if not np.asarray(pilot.finished).all():
+        reasons.append("The posterior was not reached from the prior in 500 temperatures; lower max_nbeta.")
+    if not np.isfinite(path.log_evidence).all():
+        reasons.append("Some energies were not finite; check the loss away from w*.")
+    spread = float(path.log_evidence[:, -1].std(ddof=1))
+    if spread > 1.5:
+        reasons.append(f"log Z spreads by {spread:.1f} nats between replicates; take more particles.")
+    smc, integral = estimates["free_energy"], estimates["thermodynamic"]
+    gap, error = abs(smc.value - integral.value), math.hypot(smc.mcse, integral.mcse)
+    if gap > 4 * error:
+        reasons.append(f"Evidence and thermodynamic integration disagree, by {gap:.2g} ± {error:.2g} nats.")
+    return reasons
