@@ -80,14 +80,39 @@ def series(source: Path, output: Path | None, overwrite: bool, quiet: bool, figu
 
 
 @cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Where the result goes, .zarr or .nc.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@click.option("--quiet", is_flag=True, help="No progress, no tables.")
+@with_figures
+def bound(config: Path, output: Path | None, overwrite: bool, quiet: bool, figures: Path | None) -> None:
+    """PAC-Bayes certificates of a small network on two classes, and three measures of its minimum."""
+    from slt import certify, store
+    from slt.config import read_bound_config
+
+    settings, text = read_bound_config(config)
+    path = store.check_output(
+        output or settings.run.output or Path("results") / f"{config.stem}.zarr", overwrite=overwrite
+    )
+    with Console(stderr=True).status("starting") as status:
+        report = certify.run_bounds(settings, say=(lambda _: None) if quiet else status.update)
+    store.save_tables(report._asdict(), path, kind="bound", config=text, overwrite=overwrite)
+    _show_bounds(report, quiet=quiet, figures=figures)
+    click.echo(f"Stored in {path}.")
+
+
+@cli.command()
 @click.argument("result", type=click.Path(path_type=Path))
 @with_figures
 def report(result: Path, figures: Path | None) -> None:
-    """Tables and figures of a stored RESULT: .zarr or .nc of `slt estimate`, .csv of `slt validate`."""
+    """Tables and figures of a stored RESULT: .zarr or .nc of `slt estimate` or `slt bound`, .csv of `slt validate`."""
     from slt import store
+    from slt.pac_bayes.report import ROWS, BoundReport
 
     if result.suffix == ".csv":
         _show_rows(store.load_rows(result), figures=figures)
+    elif store.stored_kind(result) == "bound":
+        _show_bounds(BoundReport(**store.load_tables(result, ROWS, kind="bound")), figures=figures)
     else:
         _show(store.load(result), figures=figures)
 
@@ -160,6 +185,18 @@ def _show(results: Sequence[Any], *, quiet: bool = False, figures: Path | None =
     if len(results) > 1:
         drawn["profile.png"] = plotting.plot_profile(results)
     _write(drawn, figures)
+
+
+def _show_bounds(report: Any, *, quiet: bool = False, figures: Path | None = None) -> None:
+    from slt import plotting, tables
+
+    if not quiet:
+        _print(tables.bound_report_table(report))
+    if figures is not None:
+        drawn = {"certificates.png": plotting.plot_certificates(report), "stopping.png": plotting.plot_stopping(report)}
+        if report.measures:
+            drawn["measures.png"] = plotting.plot_measures(report)
+        _write(drawn, figures)
 
 
 def _show_rows(rows: Sequence[Any], *, figures: Path | None) -> None:

@@ -94,6 +94,91 @@ class Config(_Section):
     run: RunConfig = RunConfig()
 
 
+class BinaryDataConfig(_Section):
+    """Two classes: the labels in `positive` against all others."""
+
+    file: Path
+    scale: Positive = 1.0
+    """Inputs are divided by it."""
+    num_test: Annotated[int, Field(ge=2)]
+    """Data set aside for the test set."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    positive: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
+    label_noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the training labels drawn anew by a fair coin."""
+
+
+class NetworkConfig(_Section):
+    """A fully connected tanh network with a normal initial law."""
+
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (4,)
+    weight_scale: Positive = 1.0
+    """Weights start as N(0, scale^2 / fan-in)."""
+    bias_std: Positive = 0.3
+
+
+class CertificateConfig(_Section):
+    """How the certificates are made; see `slt.pac_bayes`."""
+
+    delta: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    objective: Literal["classic", "quadratic", "lambda", "kl"] = "kl"
+    """What the Gaussian posterior minimises."""
+    steps: Annotated[int, Field(ge=1)] = 3000
+    learning_rate: Positive = 1e-2
+    train_steps: Annotated[int, Field(ge=1)] = 1500
+    """Of Adam, for the network that a posterior starts from."""
+    num_draws: Annotated[int, Field(ge=1)] = 4000
+    """Draws of a posterior, all paid for."""
+    prior_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Part of the training data that a learnt prior sees; it does not count in its bound."""
+    step_size: Positive = 0.2
+    """Of the gradient descent of the pushforward."""
+    times: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 10, 20, 40, 80, 160)
+    """Steps at which it may stop, all paid for."""
+
+
+class MeasuresConfig(_Section):
+    """Networks of one hidden layer for the table of three measures; none by default."""
+
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    max_gradients: Annotated[int, Field(gt=0)] = 10_000_000
+    """Budget of each learning coefficient [gradients of one datum]."""
+
+
+class BoundRunConfig(_Section):
+    """seed of everything; output: results/<name of the config>.zarr if left out."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    output: Path | None = None
+
+
+class BoundConfig(_Section):
+    """What `slt bound` does."""
+
+    data: BinaryDataConfig
+    network: NetworkConfig = NetworkConfig()
+    certificate: CertificateConfig = CertificateConfig()
+    measures: MeasuresConfig = MeasuresConfig()
+    run: BoundRunConfig = BoundRunConfig()
+
+
+def read_bound_config(path: str | os.PathLike) -> tuple[BoundConfig, str]:
+    """The checked configuration of `slt bound` and its TOML text; raises as `read_config`."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; give a .toml configuration, e.g. data/bound.toml.")
+    text = path.read_text(encoding="utf-8")
+    try:
+        config = BoundConfig.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}.") from None
+    except ValidationError as error:
+        problems = " ".join(_explain(detail, BoundConfig) for detail in error.errors())
+        raise ValueError(f"{path} cannot be used. {problems}") from None
+    file = _existing(path.parent / config.data.file, f"{path}: data.file")
+    return config.model_copy(update={"data": config.data.model_copy(update={"file": file})}), text
+
+
 def read_config(path: str | os.PathLike) -> tuple[Config, str]:
     """The checked configuration of a TOML file, or of a checkpoint with every default, and its TOML text.
 

@@ -28,6 +28,7 @@ from slt._types import Estimate
 from slt.draws import Draws, Result, ValidationRow, Verdict
 
 FORMAT = "slt-result-1"
+TABLES_FORMAT = "slt-tables-1"
 PACKAGES = ("slt-toolkit", "jax", "jaxlib", "blackjax", "numpy", "scipy", "xarray", "arviz-base", "arviz-stats")
 STATS = ("loss", "acceptance_rate", "diverging")
 ENDS = ("", "_mcse", "_dof")
@@ -57,8 +58,69 @@ def save(
         ValueError: no results, or an unknown suffix.
     """
     path = check_output(path, overwrite=overwrite)
+    return _write(to_datatree(results, config=config, target_hash=target_hash, coordinate=coordinate), path)
+
+
+def save_tables(
+    tables: Mapping[str, Sequence[Any]],
+    path: str | os.PathLike,
+    *,
+    kind: str,
+    config: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Write tables whose rows are NamedTuples of numbers and text: a group a table, a variable a column.
+
+    Args:
+        tables: rows by name; an empty table is left out.
+        path: as for `save`. kind: what they are the tables of. config, overwrite: as for `save`.
+
+    Raises:
+        FileExistsError, ValueError: as `save`.
+    """
+    path = check_output(path, overwrite=overwrite)
+    tree = xr.DataTree(
+        children={
+            name: xr.DataTree(xr.Dataset({field: ("row", list(column)) for field, column in _columns(rows).items()}))
+            for name, rows in tables.items()
+            if rows
+        }
+    )
+    tree.attrs = {"slt_format": TABLES_FORMAT, "kind": kind} | _provenance(config, "")
+    return _write(tree, path)
+
+
+def load_tables(path: str | os.PathLike, row_types: Mapping[str, type], *, kind: str) -> dict[str, list[Any]]:
+    """The rows `save_tables` wrote, by name; raises as `load`.
+
+    Args:
+        row_types: the NamedTuple of each table.
+        kind: what they must be the tables of.
+    """
+    tree = open_datatree(path)
+    if (tree.attrs.get("slt_format"), tree.attrs.get("kind")) != (TABLES_FORMAT, kind):
+        raise ValueError(f"{path} holds no tables of `{kind}`; give a result that it wrote.")
+    return {name: _rows(tree.children.get(name), row) for name, row in row_types.items()}
+
+
+def _rows(table: xr.DataTree | None, row: Any) -> list[Any]:
+    if table is None:
+        return []
+    columns = [table[field].to_numpy().tolist() for field in row._fields]
+    return [row(*values) for values in zip(*columns, strict=True)]
+
+
+def stored_kind(path: str | os.PathLike) -> str:
+    """The kind of stored tables, or "estimate" for a result of `save`; raises as `load`."""
+    return str(open_datatree(path).attrs.get("kind", "estimate"))
+
+
+def _columns(rows: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(rows[0]._fields, zip(*rows, strict=True), strict=True))
+
+
+def _write(tree: xr.DataTree, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    tree = to_datatree(results, config=config, target_hash=target_hash, coordinate=coordinate)
     temporary, aside = (path.with_name(f".{path.stem}.{os.getpid()}.{word}{path.suffix}") for word in ("new", "old"))
     try:
         if path.suffix == ".zarr":

@@ -168,6 +168,39 @@ MUTATIONS = {
         "return total if n else",
         f"{OPERATORS}::test_chunks",
     ),
+    "PAC-Bayes: 2 sqrt(n) dropped": Mutation(
+        "pac_bayes/bounds.py",
+        "np.log(2 * np.sqrt(num_data) / delta)",
+        "np.log(1 / delta)",
+        "tests/pac_bayes/test_bounds.py::test_golden_values",
+    ),
+    "PAC-Bayes: delta not split over the events": Mutation(
+        "pac_bayes/certificate.py",
+        "each = (delta - spent) / len(events)",
+        "each = delta - spent",
+        "tests/pac_bayes/test_certificate.py::test_every_family",
+    ),
+    "PAC-Bayes: draws not paid for": Mutation(
+        "pac_bayes/certificate.py",
+        "return Evidence(high,",
+        "return Evidence(risk,",
+        "tests/pac_bayes/test_certificate.py::test_draws_are_paid",
+    ),
+    "PAC-Bayes: a lower bound on KL accepted": Mutation(
+        "pac_bayes/kl.py",
+        'not in ("exact", "upper")',
+        'not in ("exact", "upper", "lower")',
+        "tests/pac_bayes/test_kl.py::test_a_lower_bound_certifies_nothing",
+    ),
+    "PAC-Bayes: data of the learnt prior counted": Mutation(
+        "pac_bayes/gaussian.py",
+        "num_data=rows - num_prior_data",
+        "num_data=rows",
+        "tests/pac_bayes/test_gaussian.py::test_only_data_the_prior",
+    ),
+    "PAC-Bayes: stopping times not paid for": Mutation(
+        "certify.py", "c.delta / len(run.times)", "c.delta", "tests/test_certify.py::test_every_stopping_time"
+    ),
 }
 
 

@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,15 @@ def test_an_exact_or_upper_divergence_may_enter(side):
 def test_a_divergence_that_may_be_too_small_is_refused(side):
     with pytest.raises(ValueError, match=f"nearest neighbours.*{side}"):
         certifiable(KL(Estimate(3.0, 0.0), side, "nearest neighbours"))
+
+
+def test_a_lower_bound_certifies_nothing():
+    accepted = []
+    for side in ("exact", "upper", "lower", "none"):
+        with contextlib.suppress(ValueError):
+            certifiable(KL(Estimate(3.0, 0.0), side))
+            accepted.append(side)
+    assert accepted == ["exact", "upper"]
 
 
 @pytest.mark.parametrize("mcse", [0.1, np.nan, np.inf])
