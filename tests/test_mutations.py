@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 LANGEVIN, RUN = "tests/samplers/test_langevin.py", "tests/samplers/test_run.py"
 LANCZOS, SPECTRUM = "tests/geometry/test_lanczos.py", "tests/geometry/test_spectrum.py"
 OPERATORS = "tests/geometry/test_operators.py"
+EXACT = "tests/targets/test_exact.py"
 PUSH = "tests/pac_bayes/test_pushforward.py"
 NUMPYRO = "tests/targets/test_numpyro_models.py"
 
@@ -68,6 +69,24 @@ MUTATIONS = {
         "jax.lax.map(one_run, jax.random.split(key, num_replicates))",
         "jax.lax.map(lambda _: one_run(key), jax.random.split(key, num_replicates))",
         "tests/samplers/test_tempering.py::test_replicates_are",
+    ),
+    "nondegeneracy not checked": Mutation(
+        "targets/polyhedral.py",
+        "    for face in faces:\n        level",
+        "    for face in faces[:1]:\n        level",
+        f"{EXACT}::test_what_stays_degenerate",
+    ),
+    "Jacobian of a blow-up forgotten": Mutation(
+        "targets/resolution.py",
+        "(ray.discrepancy - 1, Fraction(0))",
+        "(Fraction(0), Fraction(0))",
+        f"{EXACT}::test_where",
+    ),
+    "multiplicity always 1": Mutation(
+        "targets/polyhedral.py",
+        "rank(f.weights for f in tight), tight_face",
+        "1, tight_face",
+        f"{EXACT}::test_literature",
     ),
     "burn-in averaged in": Mutation(
         "samplers/run.py", "loss=loss[:, num_warmup:]", "loss=loss", f"{RUN}::test_a_far_start"
@@ -209,7 +228,7 @@ def copy(tmp_path_factory):
     """Package and tests apart from the ones at work, with the mutation applied by whoever asks."""
     base = tmp_path_factory.mktemp("original")
     ignored = shutil.ignore_patterns("__pycache__", "benchmarks")
-    for folder in ("slt", "tests"):
+    for folder in ("slt", "tests", "data"):
         shutil.copytree(ROOT / folder, base / folder, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", base)
     return base

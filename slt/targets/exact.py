@@ -252,8 +252,9 @@ def _ideal(germ: Germ, budget: list[int]) -> Answer:
         if len(groups) > 1:
             return _product([_group_germ(germ, sheets, rest, group) for group in groups], budget)
         return _joint(germ, budget)
-    if reductions.smooth_intersection(germ, germ.generators):
-        face = germ.ring.symbols[: len(germ.generators)]
+    places = reductions.smooth_intersection(germ, germ.generators)
+    if places:
+        face = (germ.ring.symbols[i] for i in places)
         reason = "the generators are coordinates by themselves"
         return Answer(Fraction(len(germ.generators)), 1, True, tuple(face), reason)
     found = reductions.eliminate(germ)

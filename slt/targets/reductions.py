@@ -239,10 +239,11 @@ def _roots_along(p: PolyElement, edge: dict, step: Sequence[int], i: int) -> Ite
             yield i, p.ring.from_dict({other: -q.coeff(1) / q.LC}), e
 
 
-def smooth_intersection(germ: Germ, functions: Sequence[PolyElement]) -> bool:
-    """Whether these can all be coordinates at once: independent linear parts in variables without weight."""
-    free = [x for x, t in zip(germ.ring.gens, germ.weight, strict=True) if not t]
-    rows = [[f.coeff(x) for x in free] for f in functions]
+def smooth_intersection(germ: Germ, functions: Sequence[PolyElement]) -> tuple[int, ...]:
+    """Variables without weight whose places all these functions can take at once; none if they cannot."""
+    free = [i for i, t in enumerate(germ.weight) if not t]
+    rows = [[f.coeff(germ.ring.gens[i]) for i in free] for f in functions]
     if not free or len(rows) > len(free):
-        return False
-    return DomainMatrix(rows, (len(rows), len(free)), germ.ring.domain).rank() == len(rows)
+        return ()
+    pivots = DomainMatrix(rows, (len(rows), len(free)), germ.ring.domain).rref()[1]
+    return tuple(free[k] for k in pivots) if len(pivots) == len(rows) else ()
