@@ -19,7 +19,7 @@ from slt.geometry.volume import (
     shifted_log_volume,
 )
 
-H = np.array([4.0, 1.0, 0.25])
+H = np.array([4.0, 1.0, 0.5])
 
 
 def by_treatment(rows):
