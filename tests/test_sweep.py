@@ -15,7 +15,7 @@ distributed = pytest.importorskip("distributed", reason="the extra slt-toolkit[d
 
 
 def configs(seeds, *, name="pow2"):
-    text = '[model]\nbuiltin = "{}"\n[posterior]\ninverse_temperature = 1000.0\n[run]\nseed = {}\n'
+    text = '[model]\nbuiltin = "{}"\n[posterior]\ninverse_temperature = 1000.0\n[run]\nseed = {}\ntolerance = 0.2\n'
     return [parse_config(text.format(name, seed)) for seed in seeds]
 
 

@@ -18,7 +18,7 @@ from distributed import Client, LocalCluster
 from slt import experiment
 from slt.config import Config, parse_config
 
-TEXT = '[model]\nbuiltin = "{}"\n[posterior]\ninverse_temperature = 1000.0\n[run]\nseed = {}\n'
+TEXT = '[model]\nbuiltin = "{}"\n[posterior]\ninverse_temperature = 1000.0\n[run]\nseed = {}\ntolerance = 0.2\n'
 
 
 def configs() -> list[Config]:
