@@ -101,6 +101,19 @@ def bound(config: Path, output: Path | None, overwrite: bool, quiet: bool, figur
     click.echo(f"Stored in {path}.")
 
 
+@click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|CHECKPOINT")
+@with_figures
+def calibrate(source: Path, figures: Path | None) -> None:
+    """Where to trust an estimate: λ̂ over step size, localisation and temperature around the automatic choice."""
+    from slt import config as configuration
+    from slt import experiment, plotting, tables
+
+    found = experiment.calibrate_config(configuration.read_config(source)[0])
+    _print(tables.calibration_table(found))
+    if figures is not None:
+        _write({"calibration.png": plotting.plot_calibration(found)}, figures)
+
+
 @cli.command()
 @click.argument("result", type=click.Path(path_type=Path))
 @with_figures

@@ -14,6 +14,7 @@ import numpy as np
 from rich.progress import Progress
 
 from slt.cache import cached
+from slt.calibration import Calibration, calibrate
 from slt.config import Config, target_hash
 from slt.draws import Result, ValidationRow
 from slt.estimate import estimate_llc, llc_profile
@@ -71,6 +72,18 @@ def run_series(configs: Mapping[float, Config], folder: Path, *, progress: bool 
     return estimate_series(build, configs, folder=folder, progress=progress, **_options(last))
 
 
+def calibrate_config(config: Config) -> Calibration:
+    """The calibration of a configuration's target, around its first localisation.
+
+    Raises:
+        ValueError: a potential of the catalogue, which is sampled without a step to choose.
+    """
+    if config.model.checkpoint is None:
+        raise ValueError("calibrate: give a trained network's checkpoint; a builtin potential needs no calibration.")
+    gamma = config.posterior.localization[0] if config.posterior.localization else None
+    return calibrate(_network_target(config)[0](gamma), seed=config.run.seed)
+
+
 def sweep(configs: Sequence[Config], folder: str | Path, *, map: Callable[..., Any] = map) -> list[list[Result]]:
     """The results of many configurations, computed wherever `map` runs them and stored in a folder as they are done.
 
@@ -85,21 +98,26 @@ def sweep(configs: Sequence[Config], folder: str | Path, *, map: Callable[..., A
         Exception: the first that a configuration raised, after all others are done and stored.
     """
     tasks = list(map(_sweep_one, configs, [Path(folder).resolve()] * len(configs)))
-    failures = []
+    failures: list[Exception] = []
     for task in tasks:
         try:
-            task.result() if hasattr(task, "result") else task
-        except Exception as error:
-            failures.append(error)
+            done = task.result() if hasattr(task, "result") else task
+        except Exception as error:  # a worker that was lost too often
+            done = error
+        failures += [done] if isinstance(done, Exception) else []
     if failures:
         failures[0].add_note(f"{len(tasks) - len(failures)} of {len(tasks)} configurations are done and stored.")
         raise failures[0]
     return [cached(Path(folder).resolve(), _content(config), _refuse)[0] for config in configs]
 
 
-def _sweep_one(config: Config, folder: Path) -> str:
+def _sweep_one(config: Config, folder: Path) -> str | Exception:
+    """The name under which the results are stored, or what went wrong, lest it stop the others."""
     name = _content(config)
-    cached(folder, name, lambda checkpoint: run_config(config, checkpoint=checkpoint))
+    try:
+        cached(folder, name, lambda checkpoint: run_config(config, checkpoint=checkpoint))
+    except Exception as error:
+        return error
     return name
 
 

@@ -43,11 +43,13 @@ def test_a_configuration_that_fails_leaves_the_others_stored(tmp_path, monkeypat
         def __init__(self, function, *args):
             self.result = lambda: function(*args)
 
-    with pytest.raises(ValueError, match="seed 13 is refused") as raised:
-        experiment.sweep(
-            configs([13, 1, 2]), tmp_path, map=lambda f, *args: [Future(f, *a) for a in zip(*args, strict=True)]
-        )
-    assert "2 of 3 configurations are done" in raised.value.__notes__[0]
+    def futures(function, *args):
+        return [Future(function, *one) for one in zip(*args, strict=True)]
+
+    for way in (map, futures):
+        with pytest.raises(ValueError, match="seed 13 is refused") as raised:
+            experiment.sweep(configs([13, 1, 2]), tmp_path, map=way)
+        assert "2 of 3 configurations are done" in raised.value.__notes__[0]
     assert len(list(tmp_path.glob("*.nc"))) == 2
 
 

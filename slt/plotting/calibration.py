@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slt.plotting.base import CHAINS, GREY, log_scale, markers, new_figure
+from slt.plotting.base import CHAINS, GREY, log_scale, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,14 +31,17 @@ def plot_calibration(calibration: Any) -> Figure:
             f"nβ = {nbeta:.4g}" + " (the target's)" * bool(own), fontsize="small", fontweight="bold" if own else None
         )
         ax.set_xlabel("step over the automatic one")
-        log_scale(ax.set_xscale, [p.step_factor for p in calibration.points])
+        factors = sorted({p.step_factor for p in calibration.points})
+        ax.set_xscale("log")
+        ax.set_xticks(factors, [f"{factor:g}" for factor in factors], fontsize=6)
+        ax.minorticks_off()
     log_scale(axes[0][0].set_yscale, [p.estimate.value for p in calibration.points])
     axes[0][0].set_ylabel("local learning coefficient λ̂")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    handles.append(axes[0][0].plot([], [], ls="none", marker="o", mfc="white", mec=GREY)[0])
-    figure.legend(
-        handles, [*labels, "not to be trusted"], loc="outside lower center", ncols=4, frameon=False, fontsize="small"
-    )
+    (hollow,) = axes[0][0].plot([], [], ls="none", marker="o", mfc="white", mec=GREY, label="not to be trusted")
+    (cross,) = axes[0][0].plot([], [], ls="none", marker="x", color=GREY, label="diverged")
+    handles = axes[0][0].get_legend_handles_labels()[0]
+    shown = [handle for handle in handles if handle not in (hollow, cross)]
+    figure.legend(handles=[*shown, hollow, cross], loc="outside lower center", ncols=5, frameon=False, fontsize="small")
     return figure
 
 
@@ -50,5 +53,7 @@ def _line(ax: Any, cells: list, color: str, label: str, *, bold: bool) -> None:
         x, y, yerr=np.where(np.isfinite(error), error, 0), color=color, lw=2 if bold else 0.8, capsize=2, label=label
     )
     trusted = np.array([cell.trusted for cell in cells])
-    markers(ax, x[trusted], y[trusted], np.ones(int(trusted.sum()), bool), color=color)
-    markers(ax, x[~trusted], y[~trusted], np.zeros(int((~trusted).sum()), bool), color=color)
+    for chosen, fill in ((trusted, color), (~trusted, "white")):
+        ax.plot(x[chosen], y[chosen], ls="none", marker="o", color=color, mfc=fill)
+    lost = x[~np.isfinite(y)]
+    ax.plot(lost, np.full(len(lost), 0.03), ls="none", marker="x", color=GREY, transform=ax.get_xaxis_transform())

@@ -48,11 +48,11 @@ def plot_series(results: Sequence[Result], *, label: str = "training step") -> F
 
 
 def _mark_stages(top, bottom, steps: np.ndarray, estimates) -> None:
-    """A shade and a word for every stage; its border half-way between two checkpoints."""
+    """A shade and a word for every stage, up to the first checkpoint of the next."""
     if len(steps) < 3 or not all(np.isfinite(estimate.value) for estimate in estimates):
         return
     for stage in stages(estimates):
-        low, high = steps[stage.first], steps[stage.last]
+        low, high = steps[stage.first], steps[min(stage.last + 1, len(steps) - 1)]
         for ax in (top, bottom):
             ax.axvspan(low, high, color=SHADES[stage.trend], lw=0, zorder=0)
             ax.axvline(high, color=GREY, lw=0.6, ls=":", zorder=0)
