@@ -101,6 +101,7 @@ def bound(config: Path, output: Path | None, overwrite: bool, quiet: bool, figur
     click.echo(f"Stored in {path}.")
 
 
+@cli.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|CHECKPOINT")
 @with_figures
 def calibrate(source: Path, figures: Path | None) -> None:
