@@ -107,6 +107,52 @@ class ValidationRow(NamedTuple):
     seed: int
 
 
+class Slice(NamedTuple):
+    """loss on the plane center + a first + b second: coordinates a and b, loss dims (b, a) [nats/datum].
+
+    marks: coordinates (a, b) of points of interest, dims (mark, 2).
+    """
+
+    a: Float[np.ndarray, " a"]
+    b: Float[np.ndarray, " b"]
+    loss: Float[np.ndarray, "b a"]
+    marks: Float[np.ndarray, "mark 2"]
+
+
+class Connection(NamedTuple):
+    """A chain of points from one minimum towards another.
+
+    points: dims (point, dim). loss: the half squared residual |r|^2/2 at each, or the objective of a curve [nats].
+    arc: length travelled. connected: the end was reached below the tolerance. barrier: the largest loss along it,
+    straight segments between the points included. tried: points that were grown in all.
+    """
+
+    points: Float[np.ndarray, "point dim"]
+    loss: Float[np.ndarray, " point"]
+    arc: Float[np.ndarray, " point"]
+    connected: bool
+    barrier: float
+    tried: int
+
+
+class Wells(NamedTuple):
+    """Gradient flow of a potential in the plane from a grid of starts.
+
+    start, end: dims (start, 2). lines: the flow, dims (start, time, 2). well: which of the given sets it ends in
+    (-1: none of them). potential: of the ends.
+    """
+
+    start: Float[np.ndarray, "start 2"]
+    end: Float[np.ndarray, "start 2"]
+    lines: Float[np.ndarray, "start time 2"]
+    well: np.ndarray
+    potential: Float[np.ndarray, " start"]
+
+    def share(self) -> dict[int, float]:
+        """Share of the starts that end in each well: the volume of its attractor under the starts' law."""
+        return {int(w): float(np.mean(self.well == w)) for w in np.unique(self.well)}
+
+
 def rhat(values: Float[np.ndarray, "chain draw"]) -> float:
     """Rank-normalised split R-hat (Vehtari et al. 2021, arXiv:1903.08008), by arviz-stats."""
     return _scalar(array_stats.rhat(np.asarray(values, np.float64), method="rank"))

@@ -9,7 +9,6 @@ arXiv:1802.10026.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,28 +19,13 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import comb
 
 from slt._types import Key, Scalar
+from slt.draws import Connection
 
 Residuals = Callable[[Float[Array, " dim"]], Float[Array, " residual"]]
 PROJECTIONS = 12
 """Most Gauss-Newton steps back to the set after each step along it; two or three are enough as a rule."""
 HALVINGS = 8
 """How often a segment between two points is halved, each new point projected, until its middle is in the set too."""
-
-
-class Path(NamedTuple):
-    """A chain of points from one minimum towards another.
-
-    points: dims (point, dim). loss: the half squared residual |r|^2/2 at each, or the objective of a curve [nats].
-    arc: length travelled. connected: the end was reached below the tolerance. barrier: the largest loss along it,
-    straight segments between the points included. tried: points that were grown in all.
-    """
-
-    points: Float[np.ndarray, "point dim"]
-    loss: Float[np.ndarray, " point"]
-    arc: Float[np.ndarray, " point"]
-    connected: bool
-    barrier: float
-    tried: int
 
 
 def walk(
@@ -52,7 +36,7 @@ def walk(
     step: float = 0.02,
     tolerance: float = 1e-8,
     max_steps: int = 5000,
-) -> Path:
+) -> Connection:
     """Walk the zero-eigenspace from `start` straight towards `goal`, projected back to the set after every step.
 
     The walk ends at the goal, or where no tangent direction leads closer: then it is not connected *by this walk*.
@@ -98,7 +82,7 @@ def explore(
     tolerance: float = 1e-8,
     max_nodes: int = 4000,
     goal_share: float = 0.3,
-) -> Path:
+) -> Connection:
     """Rapidly exploring random tree on the set, from `start`, pulled to `goal` in a share of its steps.
 
     A random point is drawn around both ends, the nearest node of the tree walks towards it along the set as far as it
@@ -147,7 +131,7 @@ def bezier(
     num_bends: int = 3,
     num_steps: int = 2000,
     num_points: int = 101,
-) -> Path:
+) -> Connection:
     """Bézier curve between two minima whose mean loss is minimised over its `num_bends` control points.
 
     For any loss, perfect fit or not; `barrier` is the largest loss on a fine grid of the curve.
@@ -181,7 +165,7 @@ def bezier(
     points = np.asarray(curve(bends, jnp.linspace(0, 1, num_points)))
     loss = np.asarray(jax.jit(jax.vmap(objective))(jnp.asarray(points)))
     barrier = float(loss.max())
-    return Path(points, loss, _arc(points), barrier <= tolerance, barrier, num_steps)
+    return Connection(points, loss, _arc(points), barrier <= tolerance, barrier, num_steps)
 
 
 def match_units(params: dict, reference: dict) -> dict:
@@ -240,7 +224,7 @@ def _project(residuals: Residuals, x: Array, goal: float) -> tuple[Array, Scalar
 
 def _path(
     residuals: Residuals, points: list[np.ndarray], goal: np.ndarray, step: float, tolerance: float, tried: int
-) -> Path:
+) -> Connection:
     """Join the goal where it is within a step, then halve segments until their middles are in the set too."""
     near = bool(np.linalg.norm(points[-1] - goal) <= step)
     chain = np.asarray([*points, goal] if near else points)
@@ -256,7 +240,7 @@ def _path(
         chain = np.insert(chain, bad + 1, np.asarray(project(jnp.asarray(middles[bad]))), axis=0)
     loss = np.asarray(measure(jnp.asarray(chain)))
     barrier = float(max(loss.max(), middle_loss.max(initial=0.0)))
-    return Path(chain, loss, _arc(chain), near and barrier <= tolerance, barrier, tried)
+    return Connection(chain, loss, _arc(chain), near and barrier <= tolerance, barrier, tried)
 
 
 def _arc(points: np.ndarray) -> np.ndarray:

@@ -10,20 +10,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from slt._types import Key, Params, Scalar
+from slt.draws import Slice, Wells
 
 Flat = Callable[[Float[Array, " dim"]], Scalar]
-
-
-class Slice(NamedTuple):
-    """loss on the plane center + a first + b second: coordinates a and b, loss dims (b, a) [nats/datum].
-
-    marks: coordinates (a, b) of points of interest, dims (mark, 2).
-    """
-
-    a: Float[np.ndarray, " a"]
-    b: Float[np.ndarray, " b"]
-    loss: Float[np.ndarray, "b a"]
-    marks: Float[np.ndarray, "mark 2"]
 
 
 def loss_slice(
@@ -132,24 +121,6 @@ def embed(points: Float[np.ndarray, "point dim"], *, seed: int = 0, perplexity: 
     if len(points) <= perplexity:
         raise ValueError(f"embed: {len(points)} points for a perplexity of {perplexity}; give more points.")
     return TSNE(random_state=seed, perplexity=perplexity, init="pca").fit_transform(np.asarray(points, np.float32))
-
-
-class Wells(NamedTuple):
-    """Gradient flow of a potential in the plane from a grid of starts.
-
-    start, end: dims (start, 2). lines: the flow, dims (start, time, 2). well: which of the given sets it ends in
-    (-1: none of them). potential: of the ends.
-    """
-
-    start: Float[np.ndarray, "start 2"]
-    end: Float[np.ndarray, "start 2"]
-    lines: Float[np.ndarray, "start time 2"]
-    well: np.ndarray
-    potential: Float[np.ndarray, " start"]
-
-    def share(self) -> dict[int, float]:
-        """Share of the starts that end in each well: the volume of its attractor under the starts' law."""
-        return {int(w): float(np.mean(self.well == w)) for w in np.unique(self.well)}
 
 
 def wells(

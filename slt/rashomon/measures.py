@@ -1,0 +1,153 @@
+r"""What each minimum of an ensemble measures, and whether any of it predicts how often training finds it.
+
+Every measure is an array over runs; a run's *frequency* is the share of all runs that found the same function on the
+whole finite domain, and its surprisal is -log of that share.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy import stats
+
+from slt._types import Batch, Key, Params
+from slt.draws import rhat
+from slt.estimators.llc import llc
+from slt.samplers.langevin import sghmc
+from slt.targets.inputs import LossPerDatum, dot
+
+STEP, FRICTION = 0.5, 0.1
+"""h sqrt(curvature at w*) of the larger of two steps, and h alpha: momentum is forgotten in ten steps."""
+
+
+class Coefficients(NamedTuple):
+    """Local learning coefficients of many minima, each array over runs: value, mcse, dof and rank R-hat [1]."""
+
+    value: Float[np.ndarray, " run"]
+    mcse: Float[np.ndarray, " run"]
+    dof: Float[np.ndarray, " run"]
+    rhat: Float[np.ndarray, " run"]
+
+
+def ensemble_llc(
+    key: Key,
+    loss: LossPerDatum,
+    minima: Params,
+    data: Batch,
+    curvature: Float[np.ndarray, " run"],
+    *,
+    nbeta: float = 1e3,
+    localization: float = 1.0,
+    num_chains: int = 4,
+    num_warmup: int = 1000,
+    num_draws: int = 1000,
+    thinning: int = 4,
+) -> Coefficients:
+    r"""$n\beta(\mathbb{E}[L_n] - L_n(w^*))$ of every minimum at once: kinetic Langevin chains vmapped over minima.
+
+    Half of the chains of a minimum use a step sqrt(2) smaller, so that a step-size bias shows in R-hat. For one
+    minimum, or more than a few hundred parameters, use `estimate_llc`, which tunes and judges.
+
+    Args:
+        minima: leading axis run, settled.
+        curvature: largest Hessian eigenvalue of each [nats/datum per squared unit].
+        nbeta, localization: of the posterior exp(-nbeta (L - L*) - (gamma/2)|w - w*|^2), the same for all.
+
+    Raises:
+        ValueError: an odd number of chains, or below 2.
+    """
+    if num_chains < 2 or num_chains % 2:
+        raise ValueError(f"ensemble_llc: num_chains is {num_chains}; give an even number, at least 2.")
+    scale = jnp.where(jnp.arange(num_chains) % 2 == 0, 1.0, 2**-0.5)
+
+    def one_chain(key: Key, center: Params, sharpest: Array, shrink: Array) -> Array:
+        floor = jnp.mean(loss(center, data))
+
+        def energy(w: Params, batch: Batch) -> Array:
+            shift = jax.tree.map(jnp.subtract, w, center)
+            return nbeta * (jnp.mean(loss(w, batch)) - floor) + 0.5 * localization * dot(shift, shift)
+
+        h = shrink * STEP / jnp.sqrt(nbeta * sharpest + localization)
+        kernel = sghmc(energy, step_size=h, friction=FRICTION / h)
+
+        def step(state: tuple, key: Key) -> tuple:
+            return kernel.step(key, state, data)[0], None
+
+        def draw(state: tuple, key: Key) -> tuple:
+            state = jax.lax.scan(step, state, jax.random.split(key, thinning))[0]
+            return state, jnp.mean(loss(state.position, data)) - floor
+
+        keys = jax.random.split(key, num_warmup + num_draws)
+        return jax.lax.scan(draw, kernel.init(center, data), keys)[1][num_warmup:]
+
+    def one_minimum(args: tuple) -> Array:
+        key, center, sharpest = args
+        return jax.vmap(lambda k, s: one_chain(k, center, sharpest, s))(jax.random.split(key, num_chains), scale)
+
+    keys = jax.random.split(key, len(curvature))
+    run = jax.jit(lambda *args: jax.lax.map(one_minimum, args, batch_size=256))
+    excess = np.asarray(run(keys, minima, jnp.asarray(curvature)), np.float64)
+    estimates = [llc(x, nbeta=nbeta) if np.isfinite(x).all() else (np.nan, np.inf, np.nan) for x in excess]
+    value, error, dof = np.asarray([tuple(e) for e in estimates]).T
+    return Coefficients(value, error, dof, np.array([rhat(x) if np.isfinite(x).all() else np.inf for x in excess]))
+
+
+def frequencies(labels: Int[np.ndarray, "run input"]) -> tuple[Float[np.ndarray, " run"], Int[np.ndarray, " run"]]:
+    """Share of the runs that found each run's function, and the number of that function, commonest first."""
+    _, inverse, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
+    order = np.argsort(np.argsort(-counts, kind="stable"))
+    inverse = inverse.reshape(-1)
+    return counts[inverse] / len(labels), order[inverse]
+
+
+class Correlation(NamedTuple):
+    """Spearman's rank correlation and its 90 % bootstrap interval over groups; verdict: what may be said of it."""
+
+    value: float
+    low: float
+    high: float
+    verdict: str
+
+
+def rank_correlation(
+    measure: Float[np.ndarray, " run"],
+    outcome: Float[np.ndarray, " run"],
+    groups: Int[np.ndarray, " run"],
+    *,
+    seed: int = 0,
+    num_resamples: int = 2000,
+) -> Correlation:
+    """Spearman's rho between group means of a measure and of an outcome, with a bootstrap over groups.
+
+    The groups, such as functions, are the unit: runs that found one function share its frequency, and as units they
+    would make any interval too narrow.
+
+    Raises:
+        ValueError: fewer than 4 groups with a finite measure.
+    """
+    finite = np.isfinite(measure) & np.isfinite(outcome)
+    names = np.unique(groups[finite])
+    if len(names) < 4:
+        raise ValueError(f"rank_correlation: {len(names)} groups with finite values; at least 4 are needed.")
+    pairs = np.array([[v[finite & (groups == g)].mean() for v in (measure, outcome)] for g in names])
+    if np.ptp(pairs[:, 0]) <= 1e-9 * np.abs(pairs[:, 0]).max():
+        return Correlation(np.nan, np.nan, np.nan, "the measure is the same in every group")
+    rng = np.random.default_rng(seed)
+    resampled = pairs[rng.integers(0, len(pairs), (num_resamples, len(pairs)))]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = np.array([np.corrcoef(*stats.rankdata(r, axis=0).T)[0, 1] for r in resampled])
+    low, high = np.nanquantile(values, [0.05, 0.95])
+    verdict = "positive" if low > 0 else "negative" if high < 0 else "undecided"
+    return Correlation(float(stats.spearmanr(*pairs.T)[0]), float(low), float(high), verdict)
+
+
+def equipartition(frequency: Float[np.ndarray, " run"]) -> tuple[float, float]:
+    """Mean and standard deviation over runs of the surprisal -log(frequency) [nats].
+
+    Asymptotic equipartition would have the deviation vanish beside the mean as the network grows. A class seen once in
+    N runs has a surprisal of at most log N, so that both are lower bounds where singletons are many.
+    """
+    surprisal = -np.log(frequency)
+    return float(surprisal.mean()), float(surprisal.std())
