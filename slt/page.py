@@ -1,0 +1,136 @@
+"""One self-contained HTML page of tables one can sort, figures and provenance; it needs no network."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; border-bottom: 1px solid var(--line); margin-top: 2.5rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
+caption { text-align: left; font-weight: 600; padding: .3rem 0; }
+th, td { padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+td.right, th.right { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th[aria-sort] { cursor: pointer; } th[aria-sort=ascending]::after { content: " ▲"; }
+th[aria-sort=descending]::after { content: " ▼"; }
+figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: white; } p { margin: .4rem 0; }
+.green { color: #090; } .yellow { color: #a60; } .red { color: #c22; } .magenta { color: #a0a; }
+pre { background: var(--soft); padding: .7rem; overflow-x: auto; font-size: .8rem; } dt { font-weight: 600; }
+dd { margin: 0 0 .4rem 0; overflow-wrap: anywhere; }
+"""
+SCRIPT = """
+function key(row, i) {
+  const text = row.cells[i].textContent.trim(), f = text.match(/^(-?[0-9.]+)[/]([0-9.]+)$/);
+  const value = f ? f[1] / f[2] : parseFloat(text.replace(/,/g, ''));
+  return isNaN(value) ? text : value;
+}
+document.querySelectorAll('th[aria-sort]').forEach(head => {
+  const sort = () => {
+    const body = head.closest('table').tBodies[0], up = head.getAttribute('aria-sort') !== 'ascending';
+    head.parentNode.querySelectorAll('th').forEach(other => other.setAttribute('aria-sort', 'none'));
+    head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
+    [...body.rows].sort((a, b) => {
+      const x = key(a, head.cellIndex), y = key(b, head.cellIndex);
+      const order = typeof x === 'number' && typeof y === 'number' ? x - y : String(x).localeCompare(String(y));
+      return up ? order : -order;
+    }).forEach(row => body.append(row));
+  };
+  head.addEventListener('click', sort);
+  head.addEventListener('keydown', event => { if (event.key === 'Enter') sort(); });
+});
+"""
+
+
+class Section(NamedTuple):
+    """A result on the page: its name, rich tables and lines, matplotlib figures by caption, and where it came from."""
+
+    title: str
+    content: RenderableType
+    figures: Mapping[str, Any] = {}
+    provenance: Mapping[str, Any] = {}
+
+
+def page(title: str, sections: Sequence[Section]) -> str:
+    """The page as text.
+
+    Raises:
+        ValueError: no sections.
+    """
+    if not sections:
+        raise ValueError("page: there are no results to report; give at least one.")
+    body = "\n".join(_section(section) for section in sections)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n"
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n{body}\n"
+        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+def _section(section: Section) -> str:
+    parts = [f"<h2>{html.escape(section.title)}</h2>", _content(section.content)]
+    for caption, figure in section.figures.items():
+        text = html.escape(caption)
+        parts.append(f'<figure><img alt="{text}" src="{_png(figure)}"><figcaption>{text}</figcaption></figure>')
+    if section.provenance:
+        parts.append(f"<details><summary>Provenance</summary><dl>{_definitions(section.provenance)}</dl></details>")
+    return f"<section>\n{''.join(parts)}\n</section>"
+
+
+def _content(content: RenderableType) -> str:
+    """HTML of the rich objects that `tables` makes: groups, tables and lines of text."""
+    if isinstance(content, Group):
+        return "".join(_content(part) for part in content.renderables)
+    if isinstance(content, Table):
+        return _table(content)
+    text = content if isinstance(content, Text) else Text(str(content))
+    return f'<p class="{_colour(text)}">{html.escape(text.plain)}</p>'
+
+
+def _table(table: Table) -> str:
+    columns = [(column, list(column.cells)) for column in table.columns]
+    sides = ["right" if column.justify == "right" else "left" for column, _ in columns]
+    head = "".join(
+        f'<th class="{side}" aria-sort="none" tabindex="0">{html.escape(str(column.header))}</th>'
+        for side, (column, _) in zip(sides, columns, strict=True)
+    )
+    rows = "".join(
+        "<tr>" + "".join(_cell(cells[i], side) for side, (_, cells) in zip(sides, columns, strict=True)) + "</tr>"
+        for i in range(table.row_count)
+    )
+    title = f"<caption>{html.escape(str(table.title))}</caption>" if table.title else ""
+    header = f"<thead><tr>{head}</tr></thead>" if table.show_header else ""
+    return f'<div class="wide"><table>{title}{header}<tbody>{rows}</tbody></table></div>'
+
+
+def _cell(cell: Any, side: str) -> str:
+    text = cell if isinstance(cell, Text) else Text(str(cell))
+    return f'<td class="{side} {_colour(text)}">{html.escape(text.plain)}</td>'
+
+
+def _colour(text: Text) -> str:
+    words = str(text.style).split()
+    return next((word for word in words if word in ("green", "yellow", "red", "magenta")), "")
+
+
+def _png(figure: Any) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _definitions(provenance: Mapping[str, Any]) -> str:
+    def value(x: Any) -> str:
+        text = html.escape(str(x))
+        return f"<pre>{text}</pre>" if "\n" in text.strip() else text
+
+    return "".join(f"<dt>{html.escape(str(name))}</dt><dd>{value(x)}</dd>" for name, x in provenance.items())
