@@ -54,7 +54,7 @@ def spectra(objective: Callable[[Params, Batch], Scalar], params: Params, data: 
     """Dense Hessian spectrum of the objective at every run (leading axis of params).
 
     Raises:
-        ValueError: more than 2000 parameters a run, or a Hessian that is not finite.
+        ValueError: more than 2000 parameters a run, or a Hessian or gradient that is not finite.
     """
     flat, unravel = ravel_pytree(jax.tree.map(lambda a: a[0], params))
     if flat.size > 2000:
@@ -70,9 +70,9 @@ def spectra(objective: Callable[[Params, Batch], Scalar], params: Params, data: 
         return jax.lax.map(one_run, params, batch_size=64)
 
     hessians, gradients = (np.asarray(a) for a in all_runs(params, data))
-    if not np.isfinite(hessians).all():
-        run = int(np.argmin(np.isfinite(hessians).all((1, 2))))
-        raise ValueError(f"spectra: the Hessian of run {run} is not finite; leave out runs that diverged.")
+    finite = np.isfinite(hessians).all((1, 2)) & np.isfinite(gradients).all(1)
+    if not finite.all():
+        raise ValueError(f"spectra: run {int(np.argmin(finite))} is not finite there; leave out runs that diverged.")
     symmetric = (hessians + hessians.transpose(0, 2, 1)) / 2
     floor = float(np.finfo(hessians.dtype).eps) * flat.size
     return Spectra(np.linalg.eigvalsh(symmetric.astype(np.float64)), np.linalg.norm(gradients, axis=1), floor)

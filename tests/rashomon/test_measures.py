@@ -11,7 +11,7 @@ from slt.rashomon.measures import ensemble_llc, equipartition, frequencies, rank
 
 
 def test_coefficients_of_quadratics_are_their_harmonic_values():
-    """L = w^T diag(h) w/2: exactly the sum of (h_i/2)/(h_i + gamma/nbeta). False failures 1e-5, resolution 6 %."""
+    """L = w^T diag(h) w/2: exactly the sum of (h_i/2)/(h_i + gamma/nbeta). False failures 1e-5, resolution 6 % of 1."""
     scales = jnp.array([[1.0, 1.0, 0.0], [1.0, 0.01, 0.0]])
     nbeta, gamma = 1e3, 1.0
     for row in scales:
@@ -23,12 +23,12 @@ def test_coefficients_of_quadratics_are_their_harmonic_values():
             jnp.ones(2),
             nbeta=nbeta,
             localization=gamma,
-            num_draws=4000,
+            num_draws=12_000,
         )
         exact = float(jnp.sum(0.5 * row / (row + gamma / nbeta)))
         for i in range(2):
             estimate = Estimate(found.value[i], found.mcse[i], found.dof[i])
-            assert_agrees(estimate, exact, resolution=0.06 * max(exact, 0.5), false_fail=1e-5)
+            assert_agrees(estimate, exact, resolution=0.06, false_fail=1e-5)
         assert found.value[0] != found.value[1]
         assert (found.rhat < 1.02).all()
 
