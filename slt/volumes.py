@@ -160,13 +160,14 @@ def volume_scaling(target: Target, **options: Any) -> Scaling:
     local = local_loss(target)
     dim = local.center.size
     ladder = volume_ladder(target, **options)
-    exponent = volume_exponent(ladder.log_epsilon, ladder.log_volume, max_multiplicity=min(dim, 4))
+    log_epsilon, log_volume = np.asarray(ladder.log_epsilon), np.asarray(ladder.log_volume)
+    exponent = volume_exponent(log_epsilon, log_volume, max_multiplicity=min(dim, 4))
     rank = None
     if dim <= DENSE_DIM:
         values = np.sort(np.abs(eigenbasis(target).values))[::-1]
         rank = rank_of_values(values, (dim, dim)).rank
     verdict = _judge(ladder, exponent, options.get("lowest", 1e-24))
-    return Scaling(exponent, verdict, ladder.log_epsilon, ladder.log_volume, rank, dim)
+    return Scaling(exponent, verdict, log_epsilon, log_volume, rank, dim)
 
 
 def _judge(ladder: Ladder, exponent: Exponent, lowest: float) -> Verdict:
@@ -190,7 +191,9 @@ def _stop_reason(ladder: Ladder, lowest: float) -> str:
 
 
 def _splitting_row(ladder: Ladder, threshold: float) -> VolumeRow:
-    volumes = on_grid(ladder.log_epsilon, ladder.log_volume, np.array([math.log(threshold)]))[:, 0]
+    volumes = on_grid(np.asarray(ladder.log_epsilon), np.asarray(ladder.log_volume), np.array([math.log(threshold)]))[
+        :, 0
+    ]
     if not np.isfinite(volumes).all():
         return VolumeRow("splitting", math.nan, math.inf, "initialisation", _stop_reason(ladder, threshold))
     estimate = replicate_mean(volumes)

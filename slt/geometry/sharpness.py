@@ -103,7 +103,8 @@ def radius_growth(
     for row in errors:
         draws = radius_log_volumes(rng, h, threshold=threshold, num_directions=int(sizes[-1]))
         row[:] = np.logaddexp.accumulate(draws)[sizes - 1] - np.log(sizes) - exact
-    return RadiusGrowth(sizes, *(np.quantile(errors, q, axis=0) for q in (0.5, 0.05, 0.95)), h.size)
+    median, low, high = (np.quantile(errors, q, axis=0) for q in (0.5, 0.05, 0.95))
+    return RadiusGrowth(sizes, median, low, high, h.size)
 
 
 def spread_spectrum(dim: int, decades: float) -> Float[np.ndarray, " dim"]:

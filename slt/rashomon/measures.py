@@ -4,7 +4,7 @@ Every measure is an array over runs; a run's *frequency* is the share of all run
 whole finite domain, and its surprisal is -log of that share.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,10 +72,10 @@ def ensemble_llc(
         h = shrink * STEP / jnp.sqrt(nbeta * sharpest + localization)
         kernel = sghmc(energy, step_size=h, friction=FRICTION / h)
 
-        def step(state: tuple, key: Key) -> tuple:
+        def step(state: Any, key: Key) -> tuple:
             return kernel.step(key, state, data)[0], None
 
-        def draw(state: tuple, key: Key) -> tuple:
+        def draw(state: Any, key: Key) -> tuple:
             state = jax.lax.scan(step, state, jax.random.split(key, thinning))[0]
             return state, jnp.mean(loss(state.position, data)) - floor
 
@@ -140,7 +140,8 @@ def rank_correlation(
         values = np.array([np.corrcoef(*stats.rankdata(r, axis=0).T)[0, 1] for r in resampled])
     low, high = np.nanquantile(values, [0.05, 0.95])
     verdict = "positive" if low > 0 else "negative" if high < 0 else "undecided"
-    return Correlation(float(stats.spearmanr(*pairs.T)[0]), float(low), float(high), verdict)
+    value = np.corrcoef(*stats.rankdata(pairs, axis=0).T)[0, 1]
+    return Correlation(float(value), float(low), float(high), verdict)
 
 
 def equipartition(frequency: Float[np.ndarray, " run"]) -> tuple[float, float]:

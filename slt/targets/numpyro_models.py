@@ -67,7 +67,8 @@ def as_target(
         return target
     if not callable(target):
         raise ValueError(f"A {type(target).__name__} is neither a Target nor a NumPyro model; give one of the two.")
-    return numpyro_target(target, *data, **({"inverse_temperature": inverse_temperature} | dict(options)))
+    named: dict[str, Any] = {"inverse_temperature": inverse_temperature} | dict(options)
+    return numpyro_target(target, *data, **named)
 
 
 def numpyro_target(
@@ -175,7 +176,7 @@ def bind(model: Callable, data: tuple, named: dict[str, Any], data_plate: str | 
         sites=sites,
         data=rows,
         log_likelihood=likelihood,
-        log_prior=lambda u: -potential_energy(prior_alone, data, named, u),
+        log_prior=lambda u: -jnp.asarray(potential_energy(prior_alone, data, named, u)),
         draw_prior=draw if proper else None,
         draw_start=draw if proper else start,
         unconstrain=unconstrain,
