@@ -45,6 +45,8 @@ class Ladder(NamedTuple):
 
 
 class _State(NamedTuple):
+    """A population at one level; bottom, top: range of log10 scales of the moves; then the ladder so far."""
+
     index: Array
     positions: Array
     heights: Array
@@ -124,52 +126,70 @@ def _flatten(
 
 def _replicate(flat: _Flat, log_lowest: float, num: int, num_moves: int, max_levels: int) -> Callable[[Key], Ladder]:
     """One population from the prior to the lowest level."""
-    drop = num // 2
-    ranks = jnp.linspace(1, drop, MARKS).astype(int)
-
-    def start(key: Key) -> _State:
-        draw_key, weight_key = jax.random.split(key)
-        positions = jax.vmap(flat.draw)(jax.random.split(draw_key, 4 * num))
-        log_weights = jax.vmap(flat.log_weight)(positions)
-        drawn = jax.random.categorical(weight_key, log_weights, shape=(num,))
-        positions = positions[jnp.where(jnp.ptp(log_weights) > 0, drawn, jnp.arange(num))]
-        zero = jnp.zeros((), positions.dtype)
-        empty = jnp.full((max_levels, MARKS), jnp.nan, positions.dtype)
-        heights = jax.vmap(flat.height)(positions)
-        return _State(
-            jnp.zeros((), jnp.int32), positions, heights, zero, zero - 2.0, zero, zero, jnp.zeros((), jnp.int32) - 1,
-            empty, empty,
-        )  # fmt: skip
-
-    def level(key: Key, state: _State) -> _State:
-        copy_key, noise_key, move_key = jax.random.split(jax.random.fold_in(key, state.index), 3)
-        order = jnp.argsort(-state.heights)
-        heights = state.heights[order]
-        shrink = digamma(num - ranks + 1.0) - digamma(num + 1.0)
-        threshold = heights[drop - 1]
-        parents = drop + jax.random.permutation(copy_key, num - drop)
-        chosen = order[jnp.concatenate([jnp.arange(drop, num), parents])]
-        positions, low = state.positions[chosen], state.heights[chosen]
-        stop = _stop(flat, noise_key, positions, low, threshold, log_lowest)
-        scales = (state.bottom, state.top)
-        positions, low, rates = _moves(flat, move_key, positions, low, threshold, scales, num_moves)
-        bottom, top = _adapted(scales, rates, jnp.finfo(positions.dtype).eps)
-        return _State(
-            state.index + 1, positions, low, state.log_volume + shrink[-1], bottom, top, state.accepted + rates.mean(),
-            stop, state.log_epsilon.at[state.index].set(jnp.log(heights[ranks - 1])),
-            state.log_volumes.at[state.index].set(state.log_volume + shrink),
-        )  # fmt: skip
 
     def one(key: Key) -> Ladder:
         start_key, key = jax.random.split(key)
         state = jax.lax.while_loop(
-            lambda s: (s.stop < 0) & (s.index < max_levels), lambda s: level(key, s), start(start_key)
+            lambda s: (s.stop < 0) & (s.index < max_levels),
+            lambda s: _level(flat, jax.random.fold_in(key, s.index), s, log_lowest, num_moves),
+            _start(flat, start_key, num, max_levels),
         )
         stop = jnp.where(state.stop < 0, 1, state.stop)
-        rate = state.accepted / state.index
-        return Ladder(state.log_epsilon.ravel(), state.log_volumes.ravel(), stop, rate)
+        return Ladder(state.log_epsilon.ravel(), state.log_volumes.ravel(), stop, state.accepted / state.index)
 
     return one
+
+
+def _start(flat: _Flat, key: Key, num: int, max_levels: int) -> _State:
+    """Draws of the prior; where it has a weight, resampled from four times as many."""
+    draw_key, weight_key = jax.random.split(key)
+    positions = jax.vmap(flat.draw)(jax.random.split(draw_key, 4 * num))
+    log_weights = jax.vmap(flat.log_weight)(positions)
+    drawn = jax.random.categorical(weight_key, log_weights, shape=(num,))
+    positions = positions[jnp.where(jnp.ptp(log_weights) > 0, drawn, jnp.arange(num))]
+    zero = jnp.zeros((), positions.dtype)
+    empty = jnp.full((max_levels, MARKS), jnp.nan, positions.dtype)
+    return _State(
+        index=jnp.zeros((), jnp.int32),
+        positions=positions,
+        heights=jax.vmap(flat.height)(positions),
+        log_volume=zero,
+        bottom=zero - 2.0,
+        top=zero,
+        accepted=zero,
+        stop=jnp.full((), -1, jnp.int32),
+        log_epsilon=empty,
+        log_volumes=empty,
+    )
+
+
+def _level(flat: _Flat, key: Key, state: _State, log_lowest: float, num_moves: int) -> _State:
+    """Drop the upper half, note where the ladder is, and move copies of the others below the new level."""
+    copy_key, noise_key, move_key = jax.random.split(key, 3)
+    num = state.heights.size
+    drop = num // 2
+    ranks = jnp.linspace(1, drop, MARKS).astype(int)
+    shrink = digamma(num - ranks + 1.0) - digamma(num + 1.0)
+    order = jnp.argsort(-state.heights)
+    marks = state.heights[order][ranks - 1]
+    chosen = order[jnp.concatenate([jnp.arange(drop, num), drop + jax.random.permutation(copy_key, num - drop)])]
+    positions, heights = state.positions[chosen], state.heights[chosen]
+    stop = _stop(flat, noise_key, positions, heights, marks[-1], log_lowest)
+    scales = (state.bottom, state.top)
+    positions, heights, rates = _moves(flat, move_key, positions, heights, marks[-1], scales, num_moves)
+    bottom, top = _adapted(scales, rates, jnp.finfo(positions.dtype).eps)
+    return _State(
+        index=state.index + 1,
+        positions=positions,
+        heights=heights,
+        log_volume=state.log_volume + shrink[-1],
+        bottom=bottom,
+        top=top,
+        accepted=state.accepted + rates.mean(),
+        stop=stop,
+        log_epsilon=state.log_epsilon.at[state.index].set(jnp.log(marks)),
+        log_volumes=state.log_volumes.at[state.index].set(state.log_volume + shrink),
+    )
 
 
 def _stop(flat: _Flat, key: Key, positions: Array, heights: Array, threshold: Scalar, log_lowest: float) -> Array:
