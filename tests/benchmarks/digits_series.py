@@ -30,8 +30,8 @@ DECAY, GAMMA = 1e-3, 10.0
 LOSS = networks.mlp_loss("tanh", "cross_entropy")
 
 
-def train(folder: Path) -> None:
-    """Full-batch Adam; the parameters at STEPS, as safetensors."""
+def train(folder: Path, steps: np.ndarray) -> None:
+    """Full-batch Adam; the parameters at those steps, as safetensors."""
     data = jax.tree.map(jnp.asarray, load_digits(DATA).train)
     params = networks.mlp_init(jax.random.key(0), (64, 16, 10))
     optimiser = optax.adam(1e-2)
@@ -43,9 +43,9 @@ def train(folder: Path) -> None:
         return optax.apply_updates(params, updates), state
 
     state = optimiser.init(params)
-    for step in range(1, STEPS[-1] + 1):
+    for step in range(1, steps[-1] + 1):
         params, state = update(params, state)
-        if step in STEPS:
+        if step in steps:
             metadata = {"widths": [64, 16, 10], "activation": "tanh", "step": step}
             networks.save_checkpoint(folder / f"step_{step:05d}.safetensors", params, metadata)
 
@@ -80,6 +80,7 @@ def series(folder: Path, pixel: float, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("results/digits_series"))
+    parser.add_argument("--count", type=int, default=len(STEPS), help="how many checkpoints, from the last back")
     parser.add_argument("--part", nargs=2, metavar=("PIXEL", "COUNT"), help="what the processes of this script do")
     given = parser.parse_args()
     if given.part:
@@ -87,14 +88,14 @@ def main() -> None:
         return
     given.folder.mkdir(parents=True, exist_ok=True)
     if not any(given.folder.glob("step_*.safetensors")):
-        train(given.folder)
+        train(given.folder, STEPS[-given.count :])
 
-    def start(pixel: float, count: int = len(STEPS)) -> subprocess.Popen:
+    def start(pixel: float, count: int = given.count) -> subprocess.Popen:
         command = [sys.executable, __file__, "--folder", str(given.folder), "--part", str(pixel), str(count)]
         return subprocess.Popen(command)
 
     first, began = start(0.0), time.perf_counter()
-    while first.poll() is None and len(list(given.folder.glob("points/*.nc"))) < len(STEPS) // 2:
+    while first.poll() is None and len(list(given.folder.glob("points/*.nc"))) < given.count // 2:
         time.sleep(0.5)
     if first.poll() is None:
         os.kill(first.pid, signal.SIGKILL)

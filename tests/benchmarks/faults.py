@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -53,18 +54,23 @@ def worker_killed(folder: Path, expected) -> None:
 
 
 def scheduler_restarted(folder: Path, expected) -> None:
-    made, client = cluster()
-    client.map(experiment._sweep_one, configs(), [folder] * 4)
+    """Scheduler and workers are killed together once a result is stored; a new cluster is given the same sweep."""
+    served = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True,
+                              start_new_session=True)  # fmt: skip
+    assert served.stdout is not None
+    client = Client(served.stdout.readline().strip())
+    futures = client.map(experiment._sweep_one, configs(), [folder] * 4)
     while len(list(folder.glob("*.nc"))) < 1:
         time.sleep(0.1)
-    with contextlib.suppress(TimeoutError):  # scheduler and workers are gone, whatever they did
-        client.close(timeout=1)
-    made.close(timeout=1)
+    os.killpg(served.pid, signal.SIGKILL)
     kept = len(list(folder.glob("*.nc")))
+    del futures
+    with contextlib.suppress(Exception):
+        client.close(timeout=5)
     made, client = cluster()
     with made, client:
         found = experiment.sweep(configs(), folder, map=client.map)
-    print(f"scheduler restarted with {kept} of 4 stored: same bits: {same(found, expected)}", flush=True)
+    print(f"scheduler killed with {kept} of 4 stored, started anew: same bits: {same(found, expected)}", flush=True)
 
 
 def disk_full(folder: Path, expected) -> None:
@@ -96,12 +102,16 @@ PARTS = {"worker": worker_killed, "scheduler": scheduler_restarted, "disk": disk
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=PARTS)
-    parts = parser.parse_args().parts
+    parser.add_argument("parts", nargs="*", choices=PARTS, help="all unless given")
+    parser.add_argument("--serve", action="store_true", help="be the cluster that is killed")
+    given = parser.parse_args()
+    if given.serve:
+        print(cluster()[0].scheduler_address, flush=True)
+        time.sleep(3600)
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)
         expected = experiment.sweep(configs(), base / "alone")
-        for part in parts:
+        for part in given.parts or PARTS:
             PARTS[part](base / part, expected)
 
 

@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--peer", action="append", default=[], help="interpreter of an environment with devinterp")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--draws", type=int, nargs=4, default=(4000, 2000, 300, 30), help="of ours, by size")
+    parser.add_argument("--peer-draws", type=int, nargs=4, default=(400, 400, 200, 30), help="of a peer, by size")
     parser.add_argument("--ours", action="store_true", help="what the processes of this script do")
     given = parser.parse_args()
     if given.ours:
@@ -60,7 +61,7 @@ def main() -> None:
     commands = [[sys.executable, __file__, "--ours", "--draws", *map(str, given.draws)]]
     for peer in given.peer:
         if Path(peer).exists():
-            commands.append([peer, str(HERE / "peer_devinterp.py")])
+            commands.append([peer, str(HERE / "peer_devinterp.py"), "--draws", *map(str, given.peer_draws)])
         else:
             print(f"skipped: there is no interpreter at {peer}")
     best: dict[tuple, dict] = {}
@@ -69,6 +70,7 @@ def main() -> None:
             for command in commands:
                 peer = ["--threads", str(threads)] if "peer" in command[1] else []
                 for row in measure([*command, *peer], threads):
+                    print(json.dumps(row), flush=True)
                     key = (threads, row["size"], row["version"])
                     best[key] = min(row, best.get(key, row), key=lambda r: r["cpu"])
     for (threads, size, version), row in sorted(best.items(), key=lambda item: (item[0][0], SIZES.index(item[0][1]))):
