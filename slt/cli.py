@@ -102,6 +102,34 @@ def bound(config: Path, output: Path | None, overwrite: bool, quiet: bool, figur
 
 
 @cli.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|CHECKPOINT|RESULT")
+@click.option("--output", type=click.Path(path_type=Path), help="Where a new result goes, .zarr or .nc.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@click.option("--quiet", is_flag=True, help="No progress, no table.")
+def criteria(source: Path, output: Path | None, overwrite: bool, quiet: bool) -> None:
+    """Losses, singular fluctuation, WAIC, WBIC and leave-one-out, of a network or from a stored RESULT.
+
+    A configuration without posterior.inverse_temperature is sampled at beta = 1, as WAIC and leave-one-out mean it;
+    posterior.inverse_temperature = 1/log n gives WBIC.
+    """
+    from slt import config as configuration
+    from slt import experiment, store
+    from slt.tables import criteria_table
+
+    if source.suffix in (".zarr", ".nc"):
+        for result in store.load(source):
+            _print(criteria_table(result))
+        return
+    config, text = configuration.read_config(source)
+    path = store.check_output(output or Path("results") / f"{source.stem}-criteria.zarr", overwrite=overwrite)
+    result = experiment.run_criteria(config, progress=not quiet)
+    store.save([result], path, config=text, target_hash=configuration.target_hash(config), overwrite=overwrite)
+    if not quiet:
+        _print(criteria_table(result))
+    click.echo(f"Stored in {path}.")
+
+
+@cli.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|CHECKPOINT")
 @with_figures
 def calibrate(source: Path, figures: Path | None) -> None:

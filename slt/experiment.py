@@ -16,6 +16,7 @@ from rich.progress import Progress
 from slt.cache import cached
 from slt.calibration import Calibration, calibrate
 from slt.config import Config, target_hash
+from slt.criteria import estimate_criteria
 from slt.draws import Result, ValidationRow
 from slt.estimate import estimate_llc, llc_profile
 from slt.series import Series, estimate_series
@@ -48,6 +49,30 @@ def run_config(config: Config, *, progress: bool = False, checkpoint: Path | Non
     gammas = config.posterior.localization or (build(None).localization,)
     results = llc_profile(build, gammas, **options)
     return [result._replace(diagnostics=result.diagnostics | facts) for result in results]
+
+
+def run_criteria(config: Config, *, progress: bool = False) -> Result:
+    """Criteria of a configuration's network at beta = 1, unless it gives another, with its held-out rows as test data.
+
+    Raises:
+        ValueError: a potential, which has no data, several localisations, or an option `estimate_criteria` refuses.
+    """
+    if config.model.builtin is not None or len(config.posterior.localization) > 1:
+        raise ValueError(
+            "criteria need a network with data and one posterior.localization; the configuration has "
+            f"model.builtin = {config.model.builtin!r} and posterior.localization = {config.posterior.localization}."
+        )
+    posterior = config.posterior
+    if posterior.inverse_temperature is None:
+        posterior = posterior.model_copy(update={"inverse_temperature": 1.0})
+    build, facts = _network_target(config.model_copy(update={"posterior": posterior}))
+    target = build(posterior.localization[0] if posterior.localization else None)
+    assert config.data.file is not None
+    rows = load_npz(config.data.file, scale=config.data.scale or 1.0)
+    _, test = split(rows, config.data.num_test or 0, seed=config.data.split_seed or 0)
+    test = test if len(test["targets"]) else None
+    result = estimate_criteria(target, test_data=test, progress=progress, **_options(config))
+    return result._replace(diagnostics=result.diagnostics | facts)
 
 
 def run_series(configs: Mapping[float, Config], folder: Path, *, progress: bool = False) -> Series:

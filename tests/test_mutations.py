@@ -16,6 +16,7 @@ OPERATORS = "tests/geometry/test_operators.py"
 EXACT = "tests/targets/test_exact.py"
 PUSH = "tests/pac_bayes/test_pushforward.py"
 NUMPYRO = "tests/targets/test_numpyro_models.py"
+CRITERIA, EVIDENCE = "tests/estimators/test_criteria.py", "tests/estimators/test_free_energy.py"
 
 
 class Mutation(NamedTuple):
@@ -267,6 +268,39 @@ MUTATIONS = {
     ),
     "PAC-Bayes: stopping times not paid for": Mutation(
         "certify.py", "c.delta / len(run.times)", "c.delta", "tests/test_certify.py::test_every_stopping_time"
+    ),
+    "nu without its half": Mutation(
+        "estimators/criteria.py",
+        "inverse_temperature) / 2)",
+        "inverse_temperature))",
+        f"{CRITERIA}::test_every_criterion",
+    ),
+    "beta dropped from WAIC": Mutation(
+        "estimators/criteria.py", "beta * v - p", "v - p", f"{CRITERIA}::test_every_criterion"
+    ),
+    "datum left out with the wrong sign": Mutation(
+        "estimators/pointwise.py",
+        "_log_sum(-inverse_temperature * log_likelihood)",
+        "_log_sum(inverse_temperature * log_likelihood)",
+        f"{CRITERIA}::test_every_criterion",
+    ),
+    "correlation of batches ignored": Mutation(
+        "estimators/pointwise.py",
+        "np.sqrt(stretch / series.size)",
+        "np.sqrt(0.3 / series.size)",
+        f"{CRITERIA}::test_errors",
+    ),
+    "sign of (m - 1)": Mutation(
+        "estimators/free_energy.py", "_cell(mean + shapes,", "_cell(mean - shapes,", f"{EVIDENCE}::test_rlct_and"
+    ),
+    "variance dropped from thermodynamic integration": Mutation(
+        "estimators/free_energy.py", "value - t**2 * variance", "value", f"{EVIDENCE}::test_thermodynamic"
+    ),
+    "sign of the constants of phases": Mutation(
+        "estimators/transition.py",
+        "+ self.constant",
+        "- self.constant",
+        "tests/estimators/test_transition.py::test_five",
     ),
 }
 
