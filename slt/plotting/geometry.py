@@ -77,9 +77,8 @@ def plot_rank_by_layer(report: InformationLoss) -> Figure:
     )
     bottom.set(xticks=x, xticklabels=[layer.name for layer in report.layers], ylabel="number")
     bottom.legend(frameon=False, fontsize="small")
-    top.set_title(
-        f"rank {report.rank}, deficit {report.deficit}, of which {report.explained} by merged inputs", loc="left"
-    )
+    parts = f"{report.explained} by merged inputs, {report.affine} by shared linear regions"
+    top.set_title(f"rank {report.rank}, deficit {report.deficit}: {parts}", loc="left")
     return figure
 
 

@@ -174,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", help="python interpreter that has the torch peers")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", help="these contestants, joined by commas")
     parser.add_argument("--role", help="for the child processes")
     parser.add_argument("--file", help="for the child processes")
     chosen = parser.parse_args()
@@ -200,11 +201,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "problem.npz"
         np.savez(file, **dict(np.load(FILE)), **data())
-        for name in ("own float64", "own float32", "matfree"):
+        wanted = chosen.only.split(",") if chosen.only else list(roles)
+        for name in [name for name in roles if name in wanted and name not in PEERS]:
             report(
                 name, child(sys.executable, "--role", name, "--rounds", str(chosen.rounds), folder=Path.cwd()), exact
             )
-        for name in PEERS:
+        for name in [name for name in PEERS if name in wanted]:
             arguments = ("--role", name, "--file", str(file), "--rounds", str(chosen.rounds))
             found = child(chosen.peers, *arguments, folder=Path(folder)) if chosen.peers else "no --peers given"
             report(name, found, exact)
