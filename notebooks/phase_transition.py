@@ -94,7 +94,7 @@ def measure(n, num_particles):
 
 
 run = jax.jit(measure, static_argnums=1)
-sizes, num_particles = ([100, 600], 32) if QUICK else ([150, 250, 400, 600], 512)
+sizes, num_particles = ([150, 250], 32) if QUICK else ([150, 250, 400, 600], 512)
 masses, odds = {"5-gon": [], "6-gon": [], "4-gon": []}, []
 for n in sizes:
     positions, evidence = map(np.asarray, run(float(n), num_particles))

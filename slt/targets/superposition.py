@@ -48,6 +48,9 @@ def superposition_loss(position: Float[Array, " dim"]) -> Scalar:
     return jnp.sum(_squared_error(a, b[None, :], own)) / num_features
 
 
+_hessian = jax.jit(jax.hessian(superposition_loss))
+
+
 def _squared_error(a: Array, b: Array, own: Array) -> Array:
     r"""$\int_0^1 (own\,\mu - ReLU(a\mu + b))^2 d\mu$, entry by entry.
 
@@ -145,7 +148,7 @@ def polygon_free_energy(point: CriticalPoint, num_data: ArrayLike) -> np.ndarray
         raise ValueError(f"polygon_free_energy: {c - k} features lie off the {k}-gon; at most one is allowed.")
     on = np.concatenate([np.arange(k), c + np.arange(k), 2 * c + np.arange(k)])
     with jax.enable_x64(True):
-        hessian = jax.jit(jax.hessian(superposition_loss))(jnp.asarray(point.position))
+        hessian = _hessian(jnp.asarray(point.position))
     # one eigenvalue is zero: the rotation
     eigenvalues = np.linalg.eigvalsh(np.asarray(hessian)[np.ix_(on, on)])[1:]
     copies = math.factorial(c) / math.factorial(c - k) / k * 2 * np.pi * np.sqrt(k) * point.length
