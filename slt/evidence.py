@@ -16,6 +16,7 @@ from slt.draws import Verdict
 from slt.estimators.free_energy import RlctFit, fit_rlct, thermodynamic_integral
 from slt.estimators.llc import replicate_mean
 from slt.samplers.tempering import Tempered, Tempering, tempered_smc
+from slt.targets.numpyro_models import as_target
 from slt.targets.target import Target
 
 FAR = 1e16
@@ -43,12 +44,13 @@ class FreeEnergy(NamedTuple):
 
 
 def estimate_free_energy(
-    target: Target,
-    *,
+    target: Target | Callable,
+    *data: Any,
     seed: int = 0,
     num_particles: int = 1024,
     num_replicates: int = 32,
     max_nbeta: float | None = None,
+    **named_data: Any,
 ) -> FreeEnergy:
     r"""$-\log Z(n\beta) = -\log\mathbb{E}_{prior}[e^{-n\beta(L_n - L_n(w^*))}]$ at every n beta, and (lambda, m).
 
@@ -57,6 +59,8 @@ def estimate_free_energy(
     followed in float64 up to n beta = 1e16, or where rounding of K(w*) would show.
 
     Args:
+        target: a Target, or a NumPyro model, whose beta is then 1 unless inverse_temperature is given.
+        data, named_data: arguments of a NumPyro model, and options of `numpyro_target`.
         max_nbeta: where the ladder ends; at least the target's n beta.
 
     Raises:
@@ -64,6 +68,7 @@ def estimate_free_energy(
 
     Source: thermodynamic integration: Gelman & Meng 1998; the rest as in `estimators.free_energy`.
     """
+    target = as_target(target, data, named_data, inverse_temperature=1.0)
     if target.draw_prior is None:
         raise ValueError(
             "estimate_free_energy: the prior is improper at gamma = 0; give localization or weight_decay > 0, or a box."
