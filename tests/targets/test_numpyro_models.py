@@ -12,8 +12,10 @@ from numpyro.infer import MCMC, NUTS
 from numpyro.infer.util import potential_energy
 from scipy import special, stats
 
+from slt.criteria import estimate_criteria
 from slt.estimate import estimate_llc
 from slt.estimators.pointwise import pointwise
+from slt.evidence import estimate_free_energy
 from slt.targets.numpyro_models import as_target, bind, numpyro_log_likelihood, numpyro_target
 from slt.targets.potentials import potential
 from slt.targets.target import potential_target
@@ -223,3 +225,11 @@ def test_a_given_minimum_needs_every_site():
         numpyro_target(fixed_length, Y, minimum={})
     target = numpyro_target(fixed_length, Y, minimum={"mu": 0.25})
     assert float(target.minimum["mu"]) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("estimate", [estimate_llc, estimate_criteria, estimate_free_energy])
+def test_every_estimator_takes_a_model_or_a_target_alone(estimate):
+    with pytest.raises(ValueError, match="lies in no plate"):
+        estimate(no_plate, Y)
+    with pytest.raises(ValueError, match="holds its own data"):
+        estimate(potential_target(potential("x2y2").energy, jnp.zeros(2), nbeta=100.0), Y)
