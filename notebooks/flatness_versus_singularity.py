@@ -169,8 +169,8 @@ for formula in VALLEYS:
     ax.axhline(law, color=COLOURS[formula], ls=":", lw=1)
     assert (abs(curve[sizes == 200].item() / law - 1) < 0.01) == ("y" not in formula)  # claim C5
 ax.axvline(200, color="0.8", zorder=0)
-ax.set(xlabel="n", ylabel="n × excess loss [nats]", title="generalisation of four models; dotted: λ", ylim=(0, None))
-ax.legend(frameon=False)
+ax.set(xlabel="n", ylabel="n × excess loss [nats]", title="generalisation of four models; dotted: λ", ylim=(0, 0.6))
+ax.legend(frameon=False, ncols=4, loc="upper left")
 figure.savefig(FIGURES / "valley_generalisation.png", dpi=110)
 
 # %% [markdown]

@@ -16,6 +16,8 @@ MAX_FACTORED = 150
 """Terms up to which a polynomial is factored."""
 MAX_UNITS = 20
 """Terms up to which a generator among others is searched for units and multiples."""
+MAX_COLUMNS = 400
+"""Monomials up to which generators are made linearly independent."""
 
 
 def restrict(germ: Germ, generators: Sequence[PolyElement]) -> Germ:
@@ -83,6 +85,8 @@ def _echelon(generators: Sequence[PolyElement]) -> list[PolyElement]:
     """Reduced row echelon form of the coefficients, monomials of low degree first."""
     ring = generators[0].ring
     columns = sorted({a for f in generators for a in f.monoms()}, key=lambda a: (sum(a), tuple(-k for k in a)))
+    if len(columns) > MAX_COLUMNS:
+        return list(generators)
     rows = [[f.get(a, ring.domain.zero) for a in columns] for f in generators]
     matrix = DomainMatrix(rows, (len(rows), len(columns)), ring.domain).rref()[0].to_dense().to_list()
     kept = [{a: c for a, c in zip(columns, row, strict=True) if c} for row in matrix]
