@@ -144,6 +144,18 @@ def calibrate(source: Path, figures: Path | None) -> None:
 
 
 @cli.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|CHECKPOINT")
+@click.option("--threshold", default=0.01, show_default=True, help="How far the loss may rise [nats/datum].")
+def volume(source: Path, threshold: float) -> None:
+    """Basin volume around a model, by every treatment of flat directions, and the bits that locate it."""
+    from slt import config as configuration
+    from slt import experiment, tables
+
+    config, _ = configuration.read_config(source)
+    _print(tables.volume_table(experiment.config_volumes(config, threshold=threshold)))
+
+
+@cli.command()
 @click.argument("result", type=click.Path(path_type=Path))
 @with_figures
 def report(result: Path, figures: Path | None) -> None:

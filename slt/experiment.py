@@ -19,11 +19,13 @@ from slt.config import Config, target_hash
 from slt.criteria import estimate_criteria
 from slt.draws import Result, ValidationRow
 from slt.estimate import estimate_llc, llc_profile
+from slt.geometry.volume import VolumeRow
 from slt.series import Series, estimate_series
 from slt.targets import networks
 from slt.targets.data import load_npz, split
 from slt.targets.potentials import Potential, potential, potentials
 from slt.targets.target import Target, loss_target, potential_target
+from slt.volumes import basin_volumes
 
 VALIDATION_NBETA = 1e4
 QUICK = ("pow2", "pow4", "quad_r5_d20", "x2y2", "x2y4", "x2y2z2", "parabola", "cusp", "abx_truth0", "rrr_2_2_2_0")
@@ -107,6 +109,20 @@ def calibrate_config(config: Config) -> Calibration:
         raise ValueError("calibrate: give a trained network's checkpoint; a builtin potential needs no calibration.")
     gamma = config.posterior.localization[0] if config.posterior.localization else None
     return calibrate(_network_target(config)[0](gamma), seed=config.run.seed)
+
+
+def config_volumes(config: Config, *, threshold: float) -> list[VolumeRow]:
+    """Basin volumes of a configuration's model, of height `threshold` [nats/datum].
+
+    Raises:
+        ValueError: what `basin_volumes` refuses.
+    """
+    if config.model.builtin is not None:
+        entry = potential(config.model.builtin)
+        target = _potential_target(entry, 1.0, 1.0 if "gaussian" in entry.priors else None)
+    else:
+        target = _network_target(config)[0](None)
+    return basin_volumes(target, threshold=threshold, seed=config.run.seed)
 
 
 def sweep(configs: Sequence[Config], folder: str | Path, *, map: Callable[..., Any] = map) -> list[list[Result]]:

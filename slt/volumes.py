@@ -51,9 +51,9 @@ def basin_volumes(
     threshold: float = 1e-2,
     initialisation: Initialisation | None = None,
     estimators: Sequence[str] | None = None,
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     negative: str = "refuse",
-    num_rays: int = 1000,
+    num_rays: int = 400,
     seed: int = 0,
     **options: Any,
 ) -> list[VolumeRow]:
@@ -66,7 +66,7 @@ def basin_volumes(
         initialisation: N(0, rms(w*)^2 I) by default, and N(0, I) where w* = 0.
         estimators: of "hessian", "radial" and "splitting"; by default the first two up to 5000 parameters, and
             splitting up to 50 parameters and 500 data.
-        weight_decay: lambda of the (lambda + c) treatment, where the loss of the target is without its penalty.
+        weight_decay: lambda of the (lambda + c) treatment; the target's own by default, whose loss is without it.
         negative: policy for negative eigenvalues; see `hessian_volumes`.
         num_rays: rays cast. options: of `volume_ladder`.
 
@@ -75,6 +75,7 @@ def basin_volumes(
     """
     local = local_loss(target)
     start = initialisation or _default_initialisation(local)
+    decay = (target.precision - target.localization) / target.nbeta if weight_decay is None else weight_decay
     names = _default_estimators(target) if estimators is None else tuple(estimators)
     if not names or set(names) - set(ESTIMATORS):
         raise ValueError(f"basin_volumes: estimators is {names}; choose from {', '.join(ESTIMATORS)}.")
@@ -82,15 +83,15 @@ def basin_volumes(
         raise ValueError(f"basin_volumes: threshold is {threshold}; it must be positive and finite [nats/datum].")
     rows: list[VolumeRow] = []
     if names == ("hessian",) and target.num_params > DENSE_DIM:
-        return _sampled_rows(jax.random.key(seed), target, start, threshold, weight_decay)
+        return _sampled_rows(jax.random.key(seed), target, start, threshold, decay)
     if {"hessian", "radial"} & set(names):
         basis = eigenbasis(target)
         prior = Prior(start.scale, basis.vectors.T @ (local.center - _flat_mean(start, local)))
     if "hessian" in names:
         quadratic = hessian_volumes(
-            basis.values, threshold=threshold, weight_decay=weight_decay, prior=prior, negative=negative
+            basis.values, threshold=threshold, weight_decay=decay, prior=prior, negative=negative
         )
-        warning = _slope_warning(local, basis, threshold, weight_decay + threshold / start.scale**2)
+        warning = _slope_warning(local, basis, threshold, decay, threshold / start.scale**2)
         rows += [row._replace(reason=f"{row.reason} {warning}".strip()) for row in quadratic]
     if "radial" in names:
         key = jax.random.key(seed)
@@ -238,15 +239,15 @@ def _flat_mean(start: Initialisation, local: LocalLoss) -> np.ndarray:
     return np.asarray(ravel_pytree(start.mean)[0], np.float64)
 
 
-def _slope_warning(local: LocalLoss, basis: Eigenbasis, threshold: float, shift: float) -> str:
-    """Said where the quadratic falls by a tenth of T within reach: w* is then no critical point of L_n."""
-    slope = basis.vectors.T @ local.gradient
-    fall = 0.5 * float(np.sum(slope**2 / (np.abs(basis.values) + shift)))
+def _slope_warning(local: LocalLoss, basis: Eigenbasis, threshold: float, decay: float, c: float) -> str:
+    """Said where the quadratic falls by a tenth of T within reach: w* is then no critical point of the objective."""
+    slope = basis.vectors.T @ (local.gradient + decay * local.center)
+    fall = 0.5 * float(np.sum(slope**2 / (np.abs(basis.values) + decay + c)))
     if fall < 0.1 * threshold:
         return ""
     return (
-        f"Not a critical point of L_n: |grad L_n| = {np.linalg.norm(slope):.2g}, and the quadratic falls by {fall:.2g} "
-        "nats/datum within reach. Polish w*, or give a larger threshold."
+        f"Not a critical point: |grad| = {np.linalg.norm(slope):.2g}, and the quadratic falls by {fall:.2g} nats/datum "
+        "within reach. Polish w*, or give a larger threshold."
     )
 
 

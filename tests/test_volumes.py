@@ -3,8 +3,10 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from slt import loss_target, potential, potential_target
+from slt.cli import cli
 from slt.geometry.prior_mass import log_prior_mass
 from slt.volumes import Initialisation, basin_volumes, volume_ladder, volume_scaling
 
@@ -68,3 +70,11 @@ def test_bad_input_is_refused():
         volume_ladder(target, max_evaluations=10)
     with pytest.raises(ValueError, match="improper"):
         volume_ladder(potential_target(lambda w: jnp.sum(w**2), jnp.zeros(2), nbeta=1.0, localization=0.0))
+
+
+def test_the_command_line_prints_the_table(tmp_path):
+    path = tmp_path / "cusp.toml"
+    path.write_text('[model]\nbuiltin = "parabola"\n[posterior]\ninverse_temperature = 100.0\n')
+    text = CliRunner().invoke(cli, ["volume", str(path), "--threshold", "0.5"]).output
+    assert "fuzzy ellipsoid" in text
+    assert "splitting" in text

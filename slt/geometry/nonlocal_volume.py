@@ -23,7 +23,7 @@ from slt.geometry.prior_mass import tilt
 from slt.geometry.radial_integral import log_radial_integral
 from slt.geometry.volume import Prior, VolumeRow
 
-GRID, BISECTIONS = 64, 40
+GRID, BISECTIONS = 48, 32
 DECADES = 9.0
 MAX_SHARE = 0.2
 """Largest share of the volume that one ray may carry."""
@@ -44,7 +44,7 @@ class Rays(NamedTuple):
 
 
 def radial_volume(
-    key: Key, local: LocalLoss, basis: Eigenbasis, *, threshold: float, prior: Prior | None = None, num_rays: int = 1000
+    key: Key, local: LocalLoss, basis: Eigenbasis, *, threshold: float, prior: Prior | None = None, num_rays: int = 400
 ) -> VolumeRow:
     """Log volume of the star-shaped basin of height T, under the initialisation, or Lebesgue's where there is none.
 

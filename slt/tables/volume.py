@@ -15,7 +15,7 @@ def volume_table(rows: Sequence[VolumeRow]) -> RenderableType:
     """One row for each treatment and estimator: log volume with its error, bits, measure; every reason under it."""
     table = new_table("Basin volume")
     table.add_column("treatment", overflow="fold")
-    for head in ("log V [nats]", "error", "bits, −log₂ V"):
+    for head in ("log V, nats", "error", "bits, −log₂ V"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("measure", no_wrap=True)
     notes: list[str] = []
