@@ -114,7 +114,7 @@ MUTATIONS = {
         "pac_bayes/function_space.py",
         "cross - plug_in",
         "cross + plug_in",
-        "tests/pac_bayes/test_function_space.py::test_the_chain",
+        "tests/pac_bayes/test_function_space.py::test_divergence_of",
     ),
     "sign of the Gibbs energy": Mutation(
         "pac_bayes/gibbs.py",

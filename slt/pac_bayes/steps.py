@@ -203,8 +203,9 @@ def stochastic_log_det(estimate: Callable[[Key, Callable[[Flat], Flat], int], Sc
 def lanczos_log_det(*, num_steps: int = 12, num_probes: int = 1) -> LogDet:
     r"""Stochastic Lanczos quadrature, $D\,\mathbb{E}_u \sum_k \omega_k \ln\theta_k$ over random unit vectors u.
 
-    Without an error of its own where `num_steps` products resolve the spectrum of I - eta H, which is narrow: 12 leave
-    about 1e-4 of the value at eta lambda = 0.95. A node at or below zero says that the step is not one to one.
+    The Gauss rule errs towards too small a divergence, by little, for the spectrum of I - eta H is narrow: of spectra
+    that reach up to eta lambda = 0.95, 12 steps leave at most 2e-5 of the value, 20 steps 3e-8. A node at or below zero
+    says that the step is not one to one.
 
     Args:
         num_steps: Hessian products a probe. num_probes: independent u.

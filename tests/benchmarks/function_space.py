@@ -5,10 +5,11 @@ full-batch gradient descent on half squared error, step 0.1, 200 steps, starts t
 and prior draws; the right side has -ln P(S) and P_B(.|S) from subset simulation and shares no prior draw with it.
 
 7 bits, net 7-40-40-1 tanh, S = 32 of 128 inputs: majority, and parity; beside it the infinite-width process.
-Run: python tests/benchmarks/function_space.py
+Run: python tests/benchmarks/function_space.py [three_bits] [seven_bits]
 """
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from slt.pac_bayes.function_space import (
 )
 from slt.pac_bayes.infinite_width import nngp_kernel, orthant_probability
 from slt.pac_bayes.laws import flat_loss, mlp_law, unflatten
+from slt.plotting import plot_function_prior
 from slt.targets.networks import mlp_apply, mlp_init, mlp_loss
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -83,12 +85,12 @@ def three_bits(num_prior: int = 1_000_000, num_trained: int = 20_000) -> dict:
     }  # fmt: skip
 
 
-def seven_bits(num_particles: int = 500, num_moves: int = 10, num_replicates: int = 6) -> list[dict]:
+def seven_bits(num_particles: int = 200, num_moves: int = 6, num_replicates: int = 5) -> dict:
     widths, inputs = (7, 40, 40, 1), boolean_inputs(7)
     law, net = mlp_law(widths), outputs(widths)
     rows = np.sort(np.random.default_rng(0).choice(128, 32, replace=False))
     kernel = nngp_kernel(inputs[rows], depth=2, activation="tanh")
-    result = []
+    result = {}
     for name, labels in (("majority", inputs.sum(1) > 0), ("parity", inputs.prod(1) > 0)):
         started, cpu = time.perf_counter(), time.process_time()
         evidence, _ = subset_simulation(
@@ -97,21 +99,22 @@ def seven_bits(num_particles: int = 500, num_moves: int = 10, num_replicates: in
         )  # fmt: skip
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         process = orthant_probability(kernel, labels[rows])
-        result.append(
-            {
-                "target": name, "subset": evidence._asdict(), "infinite_width": process._asdict(),
-                "uniform": 32 * float(np.log(2)), "seconds": seconds, "cpu_seconds": cpu,
-            }
-        )  # fmt: skip
+        result[name] = {
+            "subset": evidence._asdict(), "infinite_width": process._asdict(), "uniform": 32 * float(np.log(2)),
+            "seconds": seconds, "cpu_seconds": cpu,
+        }  # fmt: skip
+        print(name, result[name], flush=True)
     return result
 
 
 def main() -> None:
-    result = {"three_bits": three_bits()}
-    print(json.dumps({k: v for k, v in result["three_bits"].items() if k != "zipf"}, indent=1), flush=True)
-    result["seven_bits"] = seven_bits()
-    print(json.dumps(result["seven_bits"], indent=1))
-    RESULT.write_text(json.dumps(result) + "\n")
+    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    for name in sys.argv[1:] or ("three_bits", "seven_bits"):
+        result[name] = {"three_bits": three_bits, "seven_bits": seven_bits}[name]()
+        RESULT.write_text(json.dumps(result) + "\n")
+        print(name, json.dumps({k: v for k, v in result[name].items() if k != "zipf"}, indent=1), flush=True)
+    law = {"3-16-1 tanh nets, 3 bits": result["three_bits"]["zipf"]}
+    plot_function_prior(law).savefig(RESULT.with_suffix(".png"))
 
 
 if __name__ == "__main__":
