@@ -130,7 +130,7 @@ MUTATIONS = {
     ),
     "Jacobian of a NumPyro prior dropped": Mutation(
         "targets/numpyro_models.py",
-        "-potential_energy(prior_alone, data, named, u)",
+        "-jnp.asarray(potential_energy(prior_alone, data, named, u))",
         '__import__("numpyro").infer.util.log_density(prior_alone, data, named, constrain(u))[0]',
         f"{NUMPYRO}::test_the_prior_is_drawn",
     ),
