@@ -135,6 +135,8 @@ def certify_pushforward(problem: Problem, config: BoundConfig) -> tuple[Certifie
         test = problem.error(w, problem.data.test)
         curve.append(Stopped(int(steps), float(loss), error, test, float(ratio), bound))
     best = min(curve, key=lambda stop: stop.bound if math.isfinite(stop.bound) else math.inf)
+    if not math.isfinite(best.bound):
+        drawn_log_ratio(run, index=0)  # refuses, with the step and the remedy
     note = f"stopped at {best.steps} steps, {len(curve)} times paid for; {run.note}, one to one along its path"
     certified = Certified(
         "pushforward, one draw", best.bound, 1 - c.delta, "single-draw kl", best.train_error, best.test_error,
