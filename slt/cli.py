@@ -39,7 +39,7 @@ def estimate(
 ) -> None:
     """Local learning coefficient of a trained model, as a profile over the localisation."""
     from slt import config as configuration
-    from slt import experiment, store
+    from slt import experiment, store, views
 
     config, text = configuration.read_config(source)
     if seed is not None:
@@ -53,7 +53,7 @@ def estimate(
     results = experiment.run_config(config, progress=not quiet, checkpoint=work / "run")
     store.save(results, path, config=text, target_hash=fingerprint, overwrite=overwrite)
     store.discard(work)
-    _show(results, quiet=quiet, figures=figures)
+    _show(views.of_results(results), quiet=quiet, figures=figures)
     click.echo(f"Stored in {path}.")
 
 
@@ -69,13 +69,13 @@ def series(source: Path, output: Path | None, overwrite: bool, quiet: bool, figu
     Every point is kept beside the output under its content: a stopped series goes on, a second one computes nothing.
     """
     from slt import config as configuration
-    from slt import experiment, store
+    from slt import experiment, store, views
 
     configs, text = configuration.read_series(source)
     path = store.check_output(output or Path("results") / f"{source.stem}_series.zarr", overwrite=overwrite)
     found = experiment.run_series(configs, path.with_name(f"{path.name}.points"), progress=not quiet)
     store.save(found.results, path, config=text, coordinate="checkpoint", overwrite=overwrite)
-    _show(found.results, quiet=quiet, figures=figures)
+    _show(views.of_results(found.results), quiet=quiet, figures=figures)
     click.echo(f"Stored in {path}; {found.hits} of {len(found.results)} points were done before.")
 
 
@@ -87,7 +87,7 @@ def series(source: Path, output: Path | None, overwrite: bool, quiet: bool, figu
 @with_figures
 def bound(config: Path, output: Path | None, overwrite: bool, quiet: bool, figures: Path | None) -> None:
     """PAC-Bayes certificates of a small network on two classes, and three measures of its minimum."""
-    from slt import certify, store
+    from slt import certify, store, views
     from slt.config import read_bound_config
 
     settings, text = read_bound_config(config)
@@ -97,7 +97,7 @@ def bound(config: Path, output: Path | None, overwrite: bool, quiet: bool, figur
     with Console(stderr=True).status("starting") as status:
         report = certify.run_bounds(settings, say=(lambda _: None) if quiet else status.update)
     store.save_tables(report._asdict(), path, kind="bound", config=text, overwrite=overwrite)
-    _show_bounds(report, quiet=quiet, figures=figures)
+    _show(views.of_bounds(report), quiet=quiet, figures=figures)
     click.echo(f"Stored in {path}.")
 
 
@@ -156,19 +156,22 @@ def volume(source: Path, threshold: float) -> None:
 
 
 @cli.command()
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("results", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RESULT...")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained page here.")
 @with_figures
-def report(result: Path, figures: Path | None) -> None:
-    """Tables and figures of a stored RESULT: .zarr or .nc of `slt estimate` or `slt bound`, .csv of `slt validate`."""
-    from slt import store
-    from slt.pac_bayes.report import ROWS, BoundReport
+def report(results: tuple[Path, ...], html: Path | None, figures: Path | None) -> None:
+    """Tables and figures of stored RESULTs: .zarr or .nc of any command that stores one, .csv of `slt validate`."""
+    from slt import views
+    from slt.page import page
 
-    if result.suffix == ".csv":
-        _show_rows(store.load_rows(result), figures=figures)
-    elif store.stored_kind(result) == "bound":
-        _show_bounds(BoundReport(**store.load_tables(result, ROWS, kind="bound")), figures=figures)
-    else:
-        _show(store.load(result), figures=figures)
+    sections = [views.stored(path) for path in results]
+    for section in sections:
+        folder = figures / section.title if figures and len(sections) > 1 else figures
+        _show(section, quiet=html is not None, figures=folder)
+    if html is not None:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(page(" · ".join(section.title for section in sections), sections), encoding="utf-8")
+        click.echo(f"Page written to {html}, {html.stat().st_size / 1024:.0f} KiB.")
 
 
 @cli.command()
@@ -180,7 +183,7 @@ def report(result: Path, figures: Path | None) -> None:
 @with_figures
 def validate(suite: str, seeds: int, cases: str | None, output: Path | None, quiet: bool, figures: Path | None) -> None:
     """Estimates against exact values on the catalogue of analytic potentials."""
-    from slt import experiment, store
+    from slt import experiment, store, views
 
     names = [name.strip() for name in cases.split(",") if name.strip()] if cases else None
     rows = []
@@ -188,7 +191,7 @@ def validate(suite: str, seeds: int, cases: str | None, output: Path | None, qui
         rows.append(row)
         if output is not None:
             store.save_rows(rows, output)
-    _show_rows(rows, figures=figures)
+    _show(views.of_rows(rows), figures=figures)
 
 
 @cli.command()
@@ -223,42 +226,11 @@ def exact(polynomials: tuple[str, ...], at: str | None, weight: str | None) -> N
     _print(exact_table(found))
 
 
-def _show(results: Sequence[Any], *, quiet: bool = False, figures: Path | None = None) -> None:
-    from slt import plotting, tables
-
-    along = "checkpoint" in results[0].settings
+def _show(section: Any, *, quiet: bool = False, figures: Path | None = None) -> None:
     if not quiet:
-        profile = tables.series_table if along else tables.profile_table
-        _print(tables.result_table(results[0]) if len(results) == 1 else profile(results))
-    if figures is None:
-        return
-    if along and len(results) > 1:
-        _write({"series.png": plotting.plot_series(results)}, figures)
-        return
-    drawn = {f"trace_{i}.png": plotting.plot_trace(result) for i, result in enumerate(results)}
-    if len(results) > 1:
-        drawn["profile.png"] = plotting.plot_profile(results)
-    _write(drawn, figures)
-
-
-def _show_bounds(report: Any, *, quiet: bool = False, figures: Path | None = None) -> None:
-    from slt import plotting, tables
-
-    if not quiet:
-        _print(tables.bound_report_table(report))
+        _print(section.content)
     if figures is not None:
-        drawn = {"certificates.png": plotting.plot_certificates(report), "stopping.png": plotting.plot_stopping(report)}
-        if report.measures:
-            drawn["measures.png"] = plotting.plot_measures(report)
-        _write(drawn, figures)
-
-
-def _show_rows(rows: Sequence[Any], *, figures: Path | None) -> None:
-    from slt import plotting, tables
-
-    _print(tables.validation_table(rows))
-    if figures is not None:
-        _write({"validation.png": plotting.plot_validation(rows)}, figures)
+        _write({name: draw() for name, draw in section.figures.items()}, figures)
 
 
 def _print(table: RenderableType) -> None:

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
@@ -49,11 +49,14 @@ document.querySelectorAll('th[aria-sort]').forEach(head => {
 
 
 class Section(NamedTuple):
-    """A result on the page: its name, rich tables and lines, matplotlib figures by caption, and where it came from."""
+    """A result as it is shown: its name, rich tables and lines, figures by file name, and where it came from.
+
+    figures: name -> function that draws it with matplotlib.
+    """
 
     title: str
     content: RenderableType
-    figures: Mapping[str, Any] = {}
+    figures: Mapping[str, Callable[[], Any]] = {}
     provenance: Mapping[str, Any] = {}
 
 
@@ -78,9 +81,9 @@ def page(title: str, sections: Sequence[Section]) -> str:
 
 def _section(section: Section) -> str:
     parts = [f"<h2>{html.escape(section.title)}</h2>", _content(section.content)]
-    for caption, figure in section.figures.items():
-        text = html.escape(caption)
-        parts.append(f'<figure><img alt="{text}" src="{_png(figure)}"><figcaption>{text}</figcaption></figure>')
+    for name, draw in section.figures.items():
+        text = html.escape(name.removesuffix(".png").replace("_", " "))
+        parts.append(f'<figure><img alt="{text}" src="{_png(draw())}"><figcaption>{text}</figcaption></figure>')
     if section.provenance:
         parts.append(f"<details><summary>Provenance</summary><dl>{_definitions(section.provenance)}</dl></details>")
     return f"<section>\n{''.join(parts)}\n</section>"

@@ -155,6 +155,12 @@ def load(path: str | os.PathLike) -> list[Result]:
     return from_datatree(open_datatree(path))
 
 
+def provenance(path: str | os.PathLike) -> dict[str, str]:
+    """What produced the file: versions, time, configuration and digests; raises as `load`."""
+    attrs = open_datatree(path).attrs
+    return {name: str(attrs[name]) for name in _provenance("", "") if name in attrs}
+
+
 def open_datatree(path: str | os.PathLike) -> xr.DataTree:
     """The stored tree in memory, for ArviZ and xarray; raises as `load`."""
     path = Path(path)

@@ -24,7 +24,8 @@ def made():
     figure, ax = new_figure()
     ax.plot([0, 1], [0, 1])
     content = Group(table, Text("A line with <brackets>.", style="yellow"))
-    return page("A report", [Section("One", content, {"A figure": figure}, {"config": "x = 1\ny = 2\n", "seed": 3})])
+    provenance = {"config": "x = 1\ny = 2\n", "seed": 3}
+    return page("A report", [Section("One", content, {"a_figure.png": lambda: figure}, provenance)])
 
 
 class Reader(HTMLParser):
