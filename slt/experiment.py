@@ -129,7 +129,12 @@ def sweep(configs: Sequence[Config], folder: str | Path, *, map: Callable[..., A
     """The results of many configurations, computed wherever `map` runs them and stored in a folder as they are done.
 
     A call that was stopped, or lost workers, goes on where it was: a finished configuration is found by its content, an
-    unfinished one resumes from its checkpoint, and both give the same bits as an undisturbed sweep.
+    unfinished one resumes from its checkpoint, and both give the same bits as an undisturbed sweep. On a SLURM cluster,
+    with the package dask-jobqueue:
+
+        cluster = dask_jobqueue.SLURMCluster(cores=4, processes=1, memory="16GB", walltime="04:00:00")
+        cluster.adapt(maximum=50)
+        sweep(configs, "/shared/sweep", map=distributed.Client(cluster).map)
 
     Args:
         folder: that all workers can write to.

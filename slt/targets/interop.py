@@ -87,9 +87,9 @@ def view_model(model: Any, weights: str | os.PathLike | Mapping[str, Any] | None
     if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
         named, rebuild = named_leaves(model[1])
         return Model(_single(fill(named, weights)), lambda params, inputs: model[0](rebuild(params), inputs))
-    if "flax" in sys.modules and isinstance(model, sys.modules["flax"].nnx.Module):
+    if _is_module(model, "flax.nnx"):
         return _nnx(model, weights)
-    if "torch" in sys.modules and isinstance(model, sys.modules["torch"].nn.Module):
+    if _is_module(model, "torch.nn"):
         from slt.targets.interop_torch import torch_model
 
         return Model(*torch_model(model, weights))
@@ -97,6 +97,11 @@ def view_model(model: Any, weights: str | os.PathLike | Mapping[str, Any] | None
         f"model_target: the model is a {type(model).__name__}; give an Equinox, Flax NNX or PyTorch module, or a pair "
         "(apply, params) with apply(params, inputs) -> outputs."
     )
+
+
+def _is_module(model: Any, library: str) -> bool:
+    """Whether it is a `Module` of a library, which is then imported already."""
+    return library in sys.modules and isinstance(model, sys.modules[library].Module)
 
 
 def next_token(logits: Float[Array, "row position token"], tokens: Any) -> Float[Array, " row"]:
@@ -182,6 +187,6 @@ def call(module: Callable, inputs: Any) -> Any:
 
 def _single(params: Mapping[str, Any]) -> dict[str, Any]:
     """Half precision, in which no posterior is resolved, becomes float32."""
-    return {
-        name: jnp.asarray(a, jnp.float32 if jnp.finfo(a.dtype).bits < 32 else a.dtype) for name, a in params.items()
-    }
+    arrays = {name: jnp.asarray(a) for name, a in params.items()}
+    half = (jnp.float16, jnp.bfloat16)
+    return {name: a.astype(jnp.float32) if a.dtype in half else a for name, a in arrays.items()}
