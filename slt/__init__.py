@@ -49,10 +49,12 @@ from slt.geometry.operators import hessian as hessian
 from slt.geometry.operators import mlp_network as mlp_network
 from slt.geometry.operators import network as network
 from slt.geometry.rank import numerical_rank as numerical_rank
+from slt.geometry.segment import basin_segment as basin_segment
 from slt.geometry.spectrum import Spectrum as Spectrum
 from slt.geometry.spectrum import count_below as count_below
 from slt.geometry.spectrum import effective_dimension as effective_dimension
 from slt.geometry.spectrum import log_det as log_det
+from slt.geometry.volume import hessian_volumes as hessian_volumes
 from slt.pac_bayes.bounds import holdout_bound as holdout_bound
 from slt.pac_bayes.bounds import kl_bound as kl_bound
 from slt.pac_bayes.bounds import single_draw_bound as single_draw_bound

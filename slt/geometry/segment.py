@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from slt._types import Params
-from slt.geometry.local import LocalLoss
+from slt.geometry.local import LocalLoss, local_loss
 from slt.geometry.volume import log_ellipsoid, log_unit_ball
+from slt.targets.target import Target
 
 MAX_STEPS = 400
 CORRECTIONS = 8
@@ -55,7 +56,7 @@ class Segment(NamedTuple):
 
 
 def basin_segment(
-    local: LocalLoss,
+    target: Target,
     behaviour: Callable[[Params], Array],
     *,
     threshold: float,
@@ -78,6 +79,7 @@ def basin_segment(
     """
     if not (threshold > 0 and change > 0 and 0 < step < 1):
         raise ValueError(f"basin_segment: threshold {threshold}, change {change}, step {step}; all must be positive.")
+    local = local_loss(target)
     tools = _tools(local, behaviour)
     values, vectors = tools.basis(local.center)
     floor = 1e-8 * float(values.max()) if zero_below is None else zero_below

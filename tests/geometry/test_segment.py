@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 
 from slt import potential_target
-from slt.geometry.local import local_loss
 from slt.geometry.segment import basin_segment
 
 
 def view(potential, minimum):
-    return local_loss(potential_target(potential, jnp.asarray(minimum, float), nbeta=1.0))
+    return potential_target(potential, jnp.asarray(minimum, float), nbeta=1.0)
 
 
 def circle(w):
@@ -65,9 +64,9 @@ def test_a_walk_without_end_is_said():
 
 
 def test_bad_input_is_refused():
-    local = view(circle, [1.0, 0.0])
+    target = view(circle, [1.0, 0.0])
     with pytest.raises(ValueError, match="positive"):
-        basin_segment(local, lambda w: w, threshold=0.0, change=0.1)
+        basin_segment(target, lambda w: w, threshold=0.0, change=0.1)
     with pytest.raises(ValueError, match="no direction is flat"):
         basin_segment(view(lambda w: jnp.sum(w**2), [0.0]), lambda w: w, threshold=0.1, change=0.1)
     with pytest.raises(ValueError, match="no minimum"):
