@@ -156,7 +156,7 @@ def log_det(spectrum: Spectrum, shift: float, *, indefinite: str = "refuse") -> 
     added = _admit(spectrum, shift, indefinite, "log_det")
     c = shift + added
     bracketed = indefinite in ("refuse", "shift")
-    gauss, other = _sums(spectrum, lambda x: np.log(_treat(x, indefinite) + c), bracketed=bracketed)
+    gauss, other = _sums(spectrum, lambda x: np.log(_treat(x, indefinite) + c), bracketed=bracketed, shift=c)
     value, sem, bracket = _combine(spectrum, gauss, other)
     if spectrum.lower_bound + c < spectrum.noise_floor and bracketed:
         value = value._replace(mcse=math.inf)
@@ -189,7 +189,7 @@ def effective_dimension(spectrum: Spectrum, alpha: float, *, indefinite: str = "
         treated = _treat(x, indefinite)
         return treated / (treated + alpha)
 
-    return _combine(spectrum, *_sums(spectrum, share, bracketed=indefinite == "refuse"))[0]
+    return _combine(spectrum, *_sums(spectrum, share, bracketed=indefinite == "refuse", shift=alpha))[0]
 
 
 def count_below(spectrum: Spectrum, threshold: float) -> Estimate:
@@ -252,10 +252,13 @@ def _treat(nodes: np.ndarray, indefinite: str) -> np.ndarray:
     return {"absolute": np.abs, "clamp": lambda x: np.maximum(x, 0.0)}.get(indefinite, lambda x: x)(nodes)
 
 
-def _sums(spectrum: Spectrum, function, *, bracketed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the function over the eigenvalues by every probe: by Gauss, and by Radau or by Gauss at half the steps."""
+def _sums(spectrum: Spectrum, function, *, bracketed: bool, shift: float = math.inf) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the function over the eigenvalues by every probe: by Gauss, and by Radau or by Gauss at half the steps.
+
+    Gauss nodes that only rounding can have put below -shift count as zero.
+    """
     nodes, weights = spectrum.gauss
-    rounded = np.where((nodes < 0) & (nodes >= -spectrum.noise_floor), 0.0, nodes)
+    rounded = np.where((nodes <= -shift) & (nodes >= -spectrum.noise_floor), 0.0, nodes)
     sums = []
     with np.errstate(invalid="ignore", divide="ignore"):
         for x, w in ((rounded, weights), spectrum.radau if bracketed else spectrum.half):

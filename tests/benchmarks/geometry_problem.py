@@ -3,7 +3,7 @@
 1000 Gaussian inputs, 5 classes, a fifth of the labels redrawn; tanh; full-batch Adam, 4000 steps, weight decay 1e-3 on
 weights only; all in float64. The Hessian is that of the loss without decay, so it is indefinite. By the shift
 invariance of softmax 48 + 1 directions do not change any log-probability.
-Run: python tests/benchmarks/geometry_problem.py          (trains anew and stores geometry_problem.npz beside it)
+Run: python tests/benchmarks/geometry_problem.py          (trains anew and stores the results beside it)
 """
 
 from itertools import pairwise
@@ -14,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from slt.geometry.curvature import hessian_eigenvalues
 from slt.geometry.operators import Network, mlp_network
 from slt.targets.networks import cross_entropy, mlp_apply
 
 FILE = Path(__file__).with_suffix(".npz")
+VALUES = Path(__file__).with_name("geometry_problem_eigenvalues.npy")
 WIDTHS = (20, 48, 48, 5)
 
 
@@ -72,6 +74,14 @@ def problem() -> Network:
         return mlp_network(params, data())
 
 
+def hessian_values() -> np.ndarray:
+    """All eigenvalues of its Hessian, ascending; computed once and stored."""
+    if not VALUES.is_file():
+        np.save(VALUES, hessian_eigenvalues(problem()))
+    return np.load(VALUES)
+
+
 if __name__ == "__main__":
     FILE.unlink(missing_ok=True)
-    problem()
+    VALUES.unlink(missing_ok=True)
+    hessian_values()

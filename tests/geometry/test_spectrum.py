@@ -178,6 +178,14 @@ def test_a_gradient_is_said():
     assert "|grad L| = 0.3" in result.verdict.reasons[0]
 
 
+def test_values_within_the_rounding_are_summed_as_they_are():
+    """Thousands of Ritz values of -5e-6 are no zeros beside c = 0.1: their sum is 0.5 nats."""
+    values = np.append(np.full(9999, -5e-6), 1.0)
+    spectrum = exact_spectrum(values, dtype=np.float32)
+    assert spectrum.noise_floor > 5e-6
+    assert log_det(spectrum, 0.1).value.value == pytest.approx(np.sum(np.log(values + 0.1)), abs=1e-6)
+
+
 def test_no_eigenvalues_are_refused():
     with pytest.raises(ValueError, match="at least one"):
         exact_spectrum(np.array([]))
