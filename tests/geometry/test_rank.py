@@ -1,5 +1,7 @@
 """Ranks with their gaps."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -81,3 +83,12 @@ def test_what_no_rank_can_be_told_of_is_refused():
         numerical_rank(np.zeros((0, 3)))
     with pytest.raises(ValueError, match="float64"):
         symmetric_rank(hessian(classifier(), dtype=np.float32))
+
+
+def test_the_hessian_of_the_benchmark_problem_has_its_49_analytic_zeros():
+    """MLP 20-48-48-5 with cross entropy: softmax shift makes 48 + 1 directions null. Its stored float64 eigenvalues."""
+    file = Path(__file__).parents[1] / "benchmarks" / "geometry_problem_eigenvalues.npy"
+    rank = rank_of_values(np.sort(np.abs(np.load(file)))[::-1], (3605, 3605))
+    assert (rank.status, rank.nullity) == ("gap", 49)
+    assert rank.gap > 5
+    assert rank.by_tolerance[1e-3] < 2000  # what a bare 1e-3 would say
