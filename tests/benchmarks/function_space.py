@@ -4,7 +4,7 @@
 full-batch gradient descent on half squared error, step 0.1, 200 steps, starts that then fit S. The left side counts Q
 and prior draws; the right side has -ln P(S) and P_B(.|S) from subset simulation and shares no prior draw with it.
 
-7 bits, net 7-40-40-1 tanh, S = 32 of 128 inputs: majority, and parity; beside it the infinite-width process.
+7 bits, net 7-40-1 tanh, S = 32 of 128 inputs: majority, and parity; beside it the infinite-width process.
 Run: python tests/benchmarks/function_space.py [three_bits] [seven_bits]
 """
 
@@ -85,11 +85,11 @@ def three_bits(num_prior: int = 1_000_000, num_trained: int = 20_000) -> dict:
     }  # fmt: skip
 
 
-def seven_bits(num_particles: int = 200, num_moves: int = 6, num_replicates: int = 5) -> dict:
-    widths, inputs = (7, 40, 40, 1), boolean_inputs(7)
+def seven_bits(num_particles: int = 600, num_moves: int = 8, num_replicates: int = 4) -> dict:
+    widths, inputs = (7, 40, 1), boolean_inputs(7)
     law, net = mlp_law(widths), outputs(widths)
     rows = np.sort(np.random.default_rng(0).choice(128, 32, replace=False))
-    kernel = nngp_kernel(inputs[rows], depth=2, activation="tanh")
+    kernel = nngp_kernel(inputs[rows], depth=1, activation="tanh")
     result = {}
     for name, labels in (("majority", inputs.sum(1) > 0), ("parity", inputs.prod(1) > 0)):
         started, cpu = time.perf_counter(), time.process_time()

@@ -48,7 +48,7 @@ def ensemble(num_chains=150, steps=1000, width=8) -> dict:
     return {"parameters": law.mean.size, "chains": num_chains, "steps": steps, **spent, "kl": kl.value, "mcse": kl.mcse}
 
 
-def large(log_det: LogDet, widths=(64, 320, 240, 10), steps=3, num_chains=2) -> dict:
+def large(log_det: LogDet, widths=(64, 320, 240, 10), steps=15, num_chains=2) -> dict:
     data = load_digits(DIGITS).train
     objective = flat_loss(mlp_loss("tanh", "cross_entropy"), mlp_init(KEY, widths))
     law = mlp_law(widths, bias_std=0.1)
@@ -61,7 +61,7 @@ def large(log_det: LogDet, widths=(64, 320, 240, 10), steps=3, num_chains=2) -> 
             KEY, law.draw(KEY, num_chains), training, data, law=law, times=times, vmap_size=1, dtype="float32"
         )
 
-    _, short = timed(lambda: go(1))
+    short = min((timed(lambda: go(1))[1] for _ in range(2)), key=lambda t: t["cpu_seconds"])
     run, spent = timed(lambda: go(1 + steps))
     kl = pushforward_kl(run).value
     per_step = {k: (spent[k] - short[k]) / (steps * num_chains) for k in spent}
