@@ -28,6 +28,8 @@ MAX_MULTIPLICITY = 8
 DECIDED = 0.95
 """Posterior probability from which a multiplicity is stated."""
 MAX_BINS = 12
+MAX_VARIANCE = 0.25
+"""Of log Z between replicates, up to which a temperature counts [nats²]."""
 ORIGIN = 1.0
 """Nats of free energy where log s is counted from: there K of typical draws of the prior is 1/s."""
 SHIFTS = np.linspace(-2.0, 2.8, 25)
@@ -80,12 +82,24 @@ def fit_rlct(
             f"fit_rlct: log_evidence has shape {values.shape} for {len(x)} temperatures; needed: (replicate, "
             "temperature) with at least 8 replicates, whose covariance is the error."
         )
+    x, values = _unbiased(x, values)
     edges = _edges(x, values.mean(0))
     slopes = np.diff(values[:, edges], axis=1) / np.diff(x[edges])
     origin = _origin(x, values.mean(0))
     fluctuation = None if num_data is None else np.log(num_data) - origin
     found = _posterior(x[edges] - origin, slopes, num_params, fluctuation)
     return _summary(found, x[edges[-1]], float(values[:, edges[-1]].mean()))
+
+
+def _unbiased(x: np.ndarray, free_energy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Free energies without the half of their variance that a logarithm of an unbiased Z has too much.
+
+    It comes from a log-normal law, so it ends where replicates spread by more than half a nat.
+    """
+    variance = free_energy.var(0, ddof=1)
+    wide = np.flatnonzero(variance > MAX_VARIANCE)
+    end = int(wide[0]) if len(wide) else len(x)
+    return x[:end], (free_energy - variance / 2)[:, :end]
 
 
 def _origin(x: np.ndarray, free_energy: np.ndarray) -> float:
