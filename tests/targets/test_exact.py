@@ -229,13 +229,30 @@ def test_more_generators_never_lower_rlct(f, g):
     assert exact_rlct([f, g + 2 * f])[:2] == exact_rlct([g, f, X * f])[:2] == both[:2]
 
 
-@settings(deadline=None, max_examples=6)
-@given(polynomials((X, Y, Z), 2, 3), polynomials((X, Y, Z), 2, 2), st.sampled_from(sorted(CHANGES)))
-def test_three_variables_never_contradict_themselves(f, g, change):
-    found = [exact_rlct([f, g]), exact_rlct([e.subs(CHANGES[change], simultaneous=True) for e in (f, g)])]
+SPACE = (polynomials((X, Y, Z), 2, 3), polynomials((X, Y, Z), 2, 2), st.sampled_from(sorted(CHANGES)))
+
+
+def assert_consistent(generators, change):
+    """Exact answers before and after a change of coordinates are equal, and no upper bound lies below one."""
+    moved = [sympy.expand(f.subs(CHANGES[change], simultaneous=True)) for f in generators]
+    found = [exact_rlct(generators), exact_rlct(moved)]
     exact = {x[:2] for x in found if x.status == "exact"}
     assert len(exact) <= 1
     assert all(x.rlct >= rlct for x in found for rlct, _ in exact)
+
+
+@settings(deadline=None, max_examples=6)
+@given(*SPACE)
+def test_three_variables_never_contradict_themselves(f, g, change):
+    assert_consistent([f, g], change)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=200)
+@given(*SPACE, st.integers(1, 2))
+def test_three_variables_never_contradict_themselves_at_length(f, g, change, power):
+    assert_consistent([f, g], change)
+    assert_consistent([f**power * g], change)
 
 
 @pytest.mark.parametrize("formula", ["(x**2 - y**3)**2", "x**2*y**2 + y**6", "x**2*y**2*z**2", "(x*y + y**3)**2"])
