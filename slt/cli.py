@@ -208,11 +208,12 @@ def potentials() -> None:
 @click.option("--at", metavar="x=1,y=1/2", help="The zero at which λ is asked; 0 where left out.")
 @click.option("--weight", metavar="x=1", help="Exponents τ > -1 of a prior |w|^τ; 0 where left out.")
 def exact(polynomials: tuple[str, ...], at: str | None, weight: str | None) -> None:
-    r"""Exact λ and multiplicity of a polynomial K >= 0, or of K = f1^2 + f2^2 + ... if several are given.
+    """Exact λ and multiplicity of a polynomial K >= 0, or of K = f1^2 + f2^2 + ... if several are given.
 
-    \b
     slt exact "x**2*y**4 + (x - y)**6"
+
     slt exact "x + y**2" "z"
+
     slt exact "(x*y - 1/2)**2" --at x=1,y=1/2
     """
     from slt.tables import exact_table
