@@ -78,3 +78,15 @@ def test_the_command_line_prints_the_table(tmp_path):
     text = CliRunner().invoke(cli, ["volume", str(path), "--threshold", "0.5"]).output
     assert "fuzzy ellipsoid" in text
     assert "splitting" in text
+
+
+def test_beyond_the_dense_limit_the_log_determinant_is_sampled():
+    dim = 5100
+    h = np.concatenate([np.zeros(dim - 40), np.linspace(1.0, 10.0, 40)])
+    target = potential_target(lambda w: 0.5 * jnp.sum(jnp.asarray(h, w.dtype) * w**2), jnp.zeros(dim), nbeta=1.0)
+    rows = basin_volumes(target, threshold=0.1, initialisation=Initialisation(1.0))
+    assert [row.measure for row in rows] == ["lebesgue", "initialisation"]
+    exact = -0.5 * np.sum(np.log1p(h / 0.1))
+    assert 0 < rows[1].error < 3
+    assert abs(rows[1].log_volume - exact) < 4 * rows[1].error + 1e-6
+    assert "centred at w*" in rows[1].reason
