@@ -166,7 +166,8 @@ def main() -> None:
         for quantity, row in found[-1]["rows"].items():
             limit = "–" if row["limit"] is None else f"{row['limit']:.4f}"
             both = f"{row['ours']:9.4f} ± {row['error']:.4f}{row['ours_alone']:9.4f} ± {row['error_alone']:.4f}"
-            print(f"n × {quantity:20s}{both}{row['exact_n']:12.4f}{row['gap_z']:8.2f}{limit:>10s}", flush=True)
+            label = quantity if quantity in ("V", "nu") else f"n × {quantity}"
+            print(f"{label:24s}{both}{row['exact_n']:12.4f}{row['gap_z']:8.2f}{limit:>10s}", flush=True)
         if options.output:
             options.output.write_text(json.dumps(found, indent=1))
 

@@ -45,7 +45,7 @@ def mixture_loss(w, x):
 def row(name, loss, start, train, test) -> dict:
     """One model: prior N(0, I), by chains."""
     target = loss_target(loss, start, train, inverse_temperature=1.0, localization=0.0, weight_decay=1 / N)
-    found = estimate_criteria(target, test_data=test, sampler="chains", max_gradients=5_000_000, tolerance=0.02)
+    found = estimate_criteria(target, test_data=test, sampler="chains", max_gradients=2_000_000, tolerance=0.02)
     elpd, pareto_k, _ = array_stats.loo(np.moveaxis(np.asarray(found.draws.log_likelihood, float), 2, 0))
     return {
         "model": name,
