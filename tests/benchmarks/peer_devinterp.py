@@ -40,7 +40,8 @@ def version_2(model, data, draws):
     from devinterp.slt.sampling import sample
 
     inputs, targets = data.tensors
-    rows = Dataset.from_dict({"input_ids": [[i, i] for i in range(ROWS)]})  # a "sequence" is the number of a row
+    ids = [[i, i] for i in range(ROWS)]  # a "sequence" is the number of a row
+    rows = Dataset.from_dict({"input_ids": ids}).with_format("torch")
 
     def loss(model, ids):
         row = ids[:, 0]
