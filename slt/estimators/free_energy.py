@@ -113,7 +113,8 @@ def _edges(x: np.ndarray, free_energy: np.ndarray) -> np.ndarray:
     if x[-1] < start + 2.0:
         raise ValueError(
             f"The temperatures end at n beta = {math.exp(x[-1]):.4g}; for this loss and prior lambda and m are read "
-            f"off from {math.exp(start):.4g} to at least {math.exp(start + 2):.4g}. Take a larger n beta."
+            f"off from {math.exp(start):.4g} to at least {math.exp(start + 2):.4g}. Take a larger n beta, or more "
+            "particles where log Z spreads between replicates."
         )
     number = int(min(MAX_BINS, (x[-1] - start) / 0.9))
     wanted = np.linspace(start, x[-1], number + 1)
