@@ -28,6 +28,10 @@ MAX_MULTIPLICITY = 8
 DECIDED = 0.95
 """Posterior probability from which a multiplicity is stated."""
 MAX_BINS = 12
+FEW_PARAMS = 6
+"""Largest d for which m is stated: on exact curves of reduced rank models with d from 10 on it was stated wrongly."""
+MODEL_ERROR = 0.02
+"""Standard error of lambda, relative, that larger models have besides: as far off as those curves were."""
 MAX_VARIANCE = 0.25
 """Of log Z between replicates, up to which a temperature counts [nats²]."""
 ORIGIN = 1.0
@@ -88,7 +92,15 @@ def fit_rlct(
     origin = _origin(x, values.mean(0))
     fluctuation = None if num_data is None else np.log(num_data) - origin
     found = _posterior(x[edges] - origin, slopes, num_params, fluctuation)
-    return _summary(found, x[edges[-1]], float(values[:, edges[-1]].mean()))
+    fit = _summary(found, x[edges[-1]], float(values[:, edges[-1]].mean()))
+    return fit if num_params <= FEW_PARAMS else _cautious(fit, num_params)
+
+
+def _cautious(fit: RlctFit, num_params: int) -> RlctFit:
+    """Of many parameters: no m, and a wider error; powers with logarithms, which the fit leaves out, matter there."""
+    rlct = fit.rlct._replace(mcse=math.hypot(fit.rlct.mcse, MODEL_ERROR * fit.rlct.value))
+    reason = f"the fit is not trusted with the multiplicity of {num_params} parameters, only up to {FEW_PARAMS}."
+    return fit._replace(rlct=rlct, multiplicity=None, reason=reason)
 
 
 def _unbiased(x: np.ndarray, free_energy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -56,6 +56,14 @@ def test_slopes_that_rise_are_not_taken_for_the_coefficient():
     assert "does not decide the multiplicity" in fit.reason
 
 
+def test_many_parameters_are_not_trusted_with_a_multiplicity():
+    few, many = (fit_rlct(LADDER, noisy(regular(2)), num_params=d) for d in (2, 10))
+    assert few.multiplicity == 1
+    assert many.multiplicity is None
+    assert "10 parameters" in many.reason
+    assert many.rlct.mcse > few.rlct.mcse
+
+
 def test_units_of_the_loss_do_not_matter():
     values = noisy(monomial(2, 2))
     one, other = (fit_rlct(scale * LADDER, values, num_params=2) for scale in (1.0, 50.0))
