@@ -51,7 +51,7 @@ MUTATIONS = {
         f"{RUN}::test_the_number_of_data",
     ),
     "one key for all chains": Mutation(
-        "samplers/run.py", "jax.random.fold_in(chains.key, chain)", "chains.key", f"{RUN}::test_every_chain_and_step"
+        "samplers/run.py", "jax.random.fold_in(run_key, chain)", "run_key", f"{RUN}::test_every_chain_and_step"
     ),
     "one key for all draws": Mutation(
         "samplers/run.py",
