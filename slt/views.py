@@ -1,7 +1,7 @@
 """What a reader sees of each kind of result: its tables, and its figures by file name, drawn when asked for."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ def of_results(results: Sequence[Result], title: str = "", provenance: dict[str,
     content = profile(results) if several else tables.result_table(results[0])
     if along and several:
         return Section(title, content, {"series.png": lambda: plotting.plot_series(results)}, provenance or {})
-    figures = {f"trace_{i}.png": lambda r=r: plotting.plot_trace(r) for i, r in enumerate(results)}
+    figures: dict[str, Callable[[], Any]] = {
+        f"trace_{i}.png": lambda r=r: plotting.plot_trace(r) for i, r in enumerate(results)
+    }
     if several:
         figures["profile.png"] = lambda: plotting.plot_profile(results)
     return Section(title, content, figures, provenance or {})
@@ -26,7 +28,7 @@ def of_results(results: Sequence[Result], title: str = "", provenance: dict[str,
 
 def of_bounds(report: BoundReport, title: str = "", provenance: dict[str, Any] | None = None) -> Section:
     """Certificates, the stopping curve and the measures of `slt bound`."""
-    figures = {
+    figures: dict[str, Callable[[], Any]] = {
         "certificates.png": lambda: plotting.plot_certificates(report),
         "stopping.png": lambda: plotting.plot_stopping(report),
     }

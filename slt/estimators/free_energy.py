@@ -215,7 +215,7 @@ def _moments(rlct: float, spread: float, count: int) -> list[float]:
     cumulants += [float((-1) ** r * polygamma(r - 1, rlct)) * spread ** (r / 2) for r in range(2, count + 1)]
     moments = [1.0]
     for r in range(1, count):
-        moments.append(sum(comb(r - 1, j - 1) * cumulants[j] * moments[r - j] for j in range(2, r + 1)))
+        moments.append(float(sum(comb(r - 1, j - 1) * cumulants[j] * moments[r - j] for j in range(2, r + 1))))
     return moments
 
 
@@ -231,8 +231,8 @@ def _cell(residuals: Float[np.ndarray, "shape bin"], log_prior: np.ndarray, cova
 
 
 def _summary(found: dict[int, list[_Cell]], end: float, free_energy: float) -> RlctFit:
-    totals = {m: float(logsumexp(np.concatenate([cell.log_weight for cell in cells]))) for m, cells in found.items()}
-    norm = float(logsumexp(list(totals.values())))
+    totals = {m: _log_sum([cell.log_weight for cell in cells]) for m, cells in found.items()}
+    norm = _log_sum([np.asarray(list(totals.values()))])
     probabilities = {m: math.exp(total - norm) for m, total in totals.items()}
     given = {m: _mixture(cells) for m, cells in found.items()}
     rlct = _mixture([cell for cells in found.values() for cell in cells])
@@ -283,3 +283,7 @@ def _integral(t: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarr
     slope = value - t**2 * variance
     ends = (value[:, 1:] + value[:, :-1]) / 2
     return (width * ends + width**2 / 12 * (slope[:, :-1] - slope[:, 1:])).sum(1)
+
+
+def _log_sum(parts: list[np.ndarray]) -> float:
+    return float(np.asarray(logsumexp(np.concatenate(parts))))

@@ -4,13 +4,14 @@ A phase is a region of parameter space with free energy F(n) = n L + lambda log 
 Source: Watanabe 2018, Mathematical Theory of Bayesian Statistics, section 9.4; Chen et al. 2023, arXiv:2310.06301.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import expit
 
 from slt._types import Estimate
@@ -82,5 +83,6 @@ def _roots(function: Callable[[float], float], smallest: float) -> tuple[float, 
     grid = np.linspace(np.log(smallest), np.log(LARGEST), 2000)
     values = np.array([function(np.exp(x)) for x in grid])
     changes = np.flatnonzero(np.sign(values[1:]) * np.sign(values[:-1]) < 0)
-    roots = [brentq(lambda x: function(np.exp(x)), grid[i], grid[i + 1], xtol=1e-12) for i in changes]
-    return tuple(float(np.exp(x)) for x in roots)
+    brackets = [(grid[i], grid[i + 1]) for i in changes]
+    roots = [root_scalar(lambda x: function(np.exp(x)), bracket=ends, xtol=1e-12).root for ends in brackets]
+    return tuple(math.exp(x) for x in roots)
