@@ -80,16 +80,16 @@ def explore(
     *,
     step: float = 0.1,
     tolerance: float = 1e-8,
-    max_nodes: int = 4000,
+    max_tries: int = 1000,
     goal_share: float = 0.3,
 ) -> Connection:
     """Rapidly exploring random tree on the set, from `start`, pulled to `goal` in a share of its steps.
 
     A random point is drawn around both ends, the nearest node of the tree walks towards it along the set as far as it
-    gets closer. "Not found" after `max_nodes` nodes is no proof that there is no path.
+    gets closer. "Not found" after `max_tries` draws is no proof that there is no path.
 
     Args:
-        goal_share: fraction of the draws that are the goal itself.
+        max_tries: random points drawn. goal_share: fraction of the draws that are the goal itself.
 
     Raises:
         ValueError: as `walk`.
@@ -99,7 +99,7 @@ def explore(
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
     center, spread = (start + goal) / 2, max(float(np.linalg.norm(goal - start)), step)
     nodes, parents = [np.asarray(start, np.float64)], [-1]
-    while len(nodes) < max_nodes and np.linalg.norm(nodes[-1] - goal) > step:
+    for _ in range(max_tries):
         wanted = goal if rng.random() < goal_share else center + spread * rng.normal(size=len(goal)) / len(goal) ** 0.5
         at = int(np.argmin(np.linalg.norm(np.asarray(nodes) - wanted, axis=1)))
         for _ in range(50):
@@ -111,8 +111,8 @@ def explore(
             nodes.append(np.asarray(new))
             parents.append(at)
             at = len(nodes) - 1
-            if np.linalg.norm(nodes[at] - goal) <= step:
-                break
+        if np.linalg.norm(nodes[at] - goal) <= step:
+            break
     end = int(np.argmin(np.linalg.norm(np.asarray(nodes) - goal, axis=1)))
     chain = []
     while end >= 0:

@@ -224,7 +224,7 @@ def test_effective_draws_of_a_slow_chain_are_few():
         ({"num_draws": 3}, "num_draws is 3"),
         ({"num_warmup": -1}, "num_warmup -1"),
         ({"thinning": 0}, "thinning is 0; a draw takes at least 1 step"),
-        ({"chain_method": "pmap"}, "'auto', 'vmap' or 'map'"),
+        ({"chain_method": "pmap"}, "'auto', 'vmap', 'map' or a number"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(options, message):
