@@ -92,7 +92,7 @@ def fit_rlct(
     origin = _origin(x, values.mean(0))
     fluctuation = None if num_data is None else np.log(num_data) - origin
     found = _posterior(x[edges] - origin, slopes, num_params, fluctuation)
-    fit = _summary(found, x[edges[-1]], float(values[:, edges[-1]].mean()))
+    fit = _summary(found, float(x[edges[-1]]), float(values[:, edges[-1]].mean()))
     return fit if num_params <= FEW_PARAMS else _cautious(fit, num_params)
 
 
