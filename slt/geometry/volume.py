@@ -84,6 +84,7 @@ def hessian_volumes(
 
     Returns:
         Rows; infinite where H is singular and undefined (NaN) where it is indefinite, with the reason.
+        H + (lambda + c) I and the fuzzy ellipsoid stay defined while what they add leaves no negative eigenvalue.
 
     Raises:
         ValueError: no or non-finite eigenvalues, a threshold or scale that is not positive, an unknown policy.
@@ -93,8 +94,10 @@ def hessian_volumes(
     c = 0.0 if prior is None else threshold / prior.scale**2
     shifted = f"H + (λ + c) I, λ = {weight_decay:.3g}, c = {c:.3g}"
     if math.isnan(h[0]):
-        names = ["as it is", "zeros discarded", "zeros replaced by 1", f"zeros replaced by {fraction:g} of the mean"]
-        return [*(VolumeRow(name, math.nan, reason=reason) for name in (*names, shifted)), *_no_mass(prior, reason)]
+        names = ("as it is", "zeros discarded", "zeros replaced by 1", f"zeros replaced by {fraction:g} of the mean")
+        raw = np.asarray(eigenvalues, np.float64)
+        rest = _indefinite_rows(raw, weight_decay + c, prior, threshold, shifted, reason)
+        return [*(VolumeRow(name, math.nan, reason=reason) for name in names), *rest]
     flat = h == 0
     rank, mean = int((~flat).sum()), float(h[~flat].mean()) if not flat.all() else 0.0
 
@@ -244,8 +247,19 @@ def _mass_rows(h: Spectrum, prior: Prior | None, threshold: float, reason: str) 
     return [VolumeRow(n, v, 0.0, "initialisation", reason) for n, v in zip(_MASSES, values, strict=True)]
 
 
-def _no_mass(prior: Prior | None, reason: str) -> list[VolumeRow]:
-    return [] if prior is None else [VolumeRow(n, math.nan, 0.0, "initialisation", reason) for n in _MASSES]
+def _indefinite_rows(
+    h: Spectrum, shift: float, prior: Prior | None, threshold: float, shifted: str, reason: str
+) -> list[VolumeRow]:
+    """The treatments that stay defined where the shift, or the initialisation, outweighs every negative eigenvalue."""
+    bounded = bool(h.min() + shift > 0)
+    first = _ellipsoid_row(shifted, h + shift, threshold, reason) if bounded else VolumeRow(shifted, math.nan, 0.0)
+    rows = [first._replace(reason=reason)]
+    if prior is not None:
+        fuzzy = log_fuzzy_ellipsoid(h, prior, threshold=threshold)
+        rows += [
+            VolumeRow(n, v, 0.0, "initialisation", reason) for n, v in zip(_MASSES, (fuzzy, math.nan), strict=True)
+        ]
+    return rows
 
 
 _MASSES = ("fuzzy ellipsoid", "ellipsoid")

@@ -13,6 +13,7 @@ from slt.geometry.volume import (
     fuzzy_log_volume,
     hessian_volumes,
     laplace_log_evidence,
+    log_ellipsoid,
     log_fuzzy_ellipsoid,
     log_unit_ball,
     rank_bounds,
@@ -77,6 +78,19 @@ def test_an_indefinite_hessian_is_refused_unless_a_policy_says_otherwise():
     assert "absolute" in absolute.reason
     clamped = by_treatment(hessian_volumes(h, threshold=0.1, negative="clamp"))["as it is"]
     assert math.isinf(clamped.log_volume)
+
+
+def test_what_outweighs_the_negative_eigenvalues_stays_defined():
+    """c = T/sigma^2 = 0.1 lifts -0.05 above zero, so that two treatments need no policy; the others refuse."""
+    h = np.array([-0.05, 1.0, 2.0])
+    rows = by_treatment(hessian_volumes(h, threshold=0.1, prior=Prior(1.0)))
+    lifted = next(row for name, row in rows.items() if name.startswith("H + "))
+    assert lifted.log_volume == pytest.approx(log_ellipsoid(np.log(h + 0.1).sum(), 3, threshold=0.1))
+    assert rows["fuzzy ellipsoid"].log_volume == pytest.approx(-0.5 * np.log1p(h / 0.1).sum())
+    assert "negative" in lifted.reason
+    refused = set(rows) - {lifted.treatment, "fuzzy ellipsoid"}
+    assert len(refused) == 5
+    assert all(math.isnan(rows[name].log_volume) for name in refused)
 
 
 def test_round_off_counts_as_zero():
