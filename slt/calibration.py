@@ -1,7 +1,7 @@
-"""Where an estimate may be trusted: the coefficient over step size, localisation and temperature, from one compilation.
+"""Where an estimate may be trusted: the coefficient over step size, localisation and temperature.
 
-All points are run by one compiled function of (step, gamma, n beta); each has the same number of draws, which is what
-makes a calibration cheap and its errors larger than those of `estimate_llc`, whose own choice of step is marked.
+All points share one compilation and have the same number of draws, which is what makes a calibration cheap and its
+errors larger than those of `estimate_llc`, whose own choice of step is marked.
 """
 
 import functools
@@ -11,9 +11,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array
 
-from slt._types import Batch, Estimate, Key, Params, Scalar
+from slt._types import Batch, Energy, Estimate, Key, Params, Scalar
 from slt.draws import rhat
 from slt.estimators.llc import llc
 from slt.samplers.langevin import sghmc
@@ -87,41 +88,43 @@ def calibrate(
     for name, values in (("step_factors", step_factors), ("localizations", gammas), ("nbetas", nbetas)):
         if not all(value > 0 and np.isfinite(value) for value in values):
             raise ValueError(f"calibrate: {name} is {tuple(values)}; every value must be positive and finite.")
-    run = _compiled(target, num_chains, num_draws, thinning, batch_size)
+    starts = jax.tree.map(lambda a: jnp.repeat(a[None], num_chains, 0), target.minimum)
     key, points = jax.random.key(seed), []
     for i, g in enumerate(gammas):
         for j, b in enumerate(nbetas):
-            cell = [run(jax.random.fold_in(key, 1000 * i + j), f, g, b, target.minimum, target.data)
-                    for f in sorted(step_factors)]  # fmt: skip
-            points += _judge([_point(f, g, b, *found) for f, found in zip(sorted(step_factors), cell, strict=True)])
+            tune_key, run_key = jax.random.split(jax.random.fold_in(key, 1000 * i + j))
+            energy, longest = _at(target, g, b, tune_key)
+            cell = []
+            for factor in sorted(step_factors):
+                h = factor * longest
+                run = runner(sghmc(energy, step_size=h, friction=DECAY / h), target.loss, batch_size=batch_size,
+                             thinning=thinning)  # fmt: skip
+                record = run.advance(run.init(run_key, starts, target.data), target.data, num_draws)[1]
+                cell.append(_point(factor, g, b, h, record.loss))
+            points += _judge(cell)
     return Calibration(points, gamma, nbeta)
 
 
-def _compiled(target: Target, num_chains: int, num_draws: int, thinning: int, batch_size: int | None):
-    """(key, step factor, gamma, n beta, w*, data) -> (step size, losses), compiled once."""
+def _at(target: Target, gamma: float, nbeta: float, key: Key) -> tuple[Energy, float]:
+    """The target's energy at another localisation and temperature, and the automatic step there."""
     decay = (target.precision - target.localization) / target.nbeta
-
-    @jax.jit
-    def run(key: Key, factor: Array, gamma: Array, nbeta: Array, minimum: Params, data: Batch) -> tuple[Scalar, Array]:
-        def energy(w: Params, batch: Batch) -> Scalar:
-            shift = jax.tree.map(jnp.subtract, w, minimum)
-            return nbeta * target.loss(w, batch) + 0.5 * gamma * dot(shift, shift) + 0.5 * nbeta * decay * dot(w, w)
-
-        tune_key, run_key = jax.random.split(key)
-        rows = jax.tree.map(lambda a: a[:: max(1, a.shape[0] // 512)], data)
-        h = factor * STEP / jnp.sqrt(largest_curvature(tune_key, energy, minimum, rows))
-        chains = runner(sghmc(energy, step_size=h, friction=DECAY / h), target.loss, batch_size=batch_size,
-                        thinning=thinning)  # fmt: skip
-        starts = jax.tree.map(lambda a: jnp.repeat(a[None], num_chains, 0), minimum)
-        return h, chains.advance(chains.init(run_key, starts, data), data, num_draws)[1].loss
-
-    return run
+    numbers = (jnp.asarray(x) for x in (gamma, nbeta, decay))
+    energy = Partial(_energy, target.loss, target.minimum, *numbers)
+    rows = jax.tree.map(lambda a: a[:: max(1, a.shape[0] // 512)], target.data)
+    return energy, STEP / float(largest_curvature(key, energy, target.minimum, rows)) ** 0.5
 
 
-def _point(factor: float, gamma: float, nbeta: float, step: Array, loss: Array) -> Point:
+def _energy(
+    loss: Energy, minimum: Params, gamma: Scalar, nbeta: Scalar, decay: Scalar, w: Params, batch: Batch
+) -> Scalar:
+    shift = jax.tree.map(jnp.subtract, w, minimum)
+    return nbeta * loss(w, batch) + 0.5 * gamma * dot(shift, shift) + 0.5 * nbeta * decay * dot(w, w)
+
+
+def _point(factor: float, gamma: float, nbeta: float, step: float, loss: Array) -> Point:
     energies = nbeta * np.asarray(loss, np.float64)
     kept = energies[:, energies.shape[1] // 2 :]
-    make = functools.partial(Point, factor, float(step), gamma, nbeta)
+    make = functools.partial(Point, factor, step, gamma, nbeta)
     if not np.isfinite(energies).all():
         return make(Estimate(np.nan, np.inf, 1.0), np.nan, np.nan, False, "diverged")
     estimate, mixing, drift = llc(kept, nbeta=1.0), rhat(kept), half_drift(kept)

@@ -60,11 +60,9 @@ def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
     """
     rows = min(target.num_data, CURVATURE_ROWS)
     some = jax.tree.map(lambda a: a[jnp.linspace(0, a.shape[0] - 1, rows).astype(int)], target.data)
-    curvature_at = jax.jit(lambda k, w: largest_curvature(k, target.energy, w, some))
-    noise_at = jax.jit(lambda k, w: noise_trace(k, target.energy, w, target.data))
     positions = jax.tree.map(lambda a: jnp.repeat(a[None], options.num_chains, 0), target.minimum)
     batch = target.num_data if target.num_data <= 4 * options.batch_size else options.batch_size
-    curvature, spent = float(curvature_at(key, target.minimum)), 30 * rows
+    curvature, spent = float(largest_curvature(key, target.energy, target.minimum, some)), 30 * rows
     if options.warm_start is not None:
         curvature = max(curvature, (STEP / options.warm_start[0]) ** 2)
         batch = max(batch, min(options.warm_start[1], target.num_data))
@@ -76,8 +74,8 @@ def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
             continue
         positions = moved
         ends = [_chain(positions, c) for c in range(2)]
-        curvature = max(0.8 * curvature, *(float(curvature_at(round_key, w)) for w in ends))
-        noise = float(np.mean([float(noise_at(round_key, w)) for w in ends]))
+        curvature = max(0.8 * curvature, *(float(largest_curvature(round_key, target.energy, w, some)) for w in ends))
+        noise = float(np.mean([float(noise_trace(round_key, target.energy, w, target.data)) for w in ends]))
         spent += len(ends) * (30 * rows + 512)
         level = target.nbeta * float(np.mean(record.loss[:, -len(record.loss[0]) // 3 :]))
         wanted = STEP**2 / curvature / DECAY * noise / 4 / (HEAT * max(level, 0.25))
@@ -184,11 +182,10 @@ def _heat(key: Key, target: Target, plan: Plan, chains: Sequence[Chains]) -> flo
     """
     if plan.batch_size >= target.num_data:
         return 0.0
-    noise_at = jax.jit(lambda k, w: noise_trace(k, target.energy, w, target.data))
     positions = [c.states.position for c in chains]
     ends = [_chain(w, c) for w in positions for c in range(jax.tree.leaves(w)[0].shape[0])]
     keys = jax.random.split(key, len(ends))
-    noise = np.mean([float(noise_at(k, w)) for k, w in zip(keys, ends, strict=True)])
+    noise = np.mean([float(noise_trace(k, target.energy, w, target.data)) for k, w in zip(keys, ends, strict=True)])
     return float(plan.step_size * noise / plan.batch_size / (4 * plan.friction))
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import slt
-from slt import calibration, plotting, tables
+from slt import plotting, tables
 from slt._types import Estimate
 from slt.calibration import Calibration, Point, _judge
 
@@ -37,13 +37,21 @@ def test_a_step_beyond_stability_is_not_trusted(linear):
             assert point.reason
 
 
-def test_one_compilation_serves_all_cells(monkeypatch):
-    compiled, build = [], calibration._compiled
-    monkeypatch.setattr(calibration, "_compiled", lambda *args: compiled.append(build(*args)) or compiled[0])
-    target = slt.loss_target(lambda w, rows: 0.5 * (rows @ w) ** 2, jnp.zeros(2), X, localization=1.0)
-    found = slt.calibrate(target, step_factors=(0.5, 1.0), num_draws=8, localizations=(1.0, 2.0), nbetas=(5.0, 6.0))
-    assert len(found.points) == 8
-    assert compiled[0]._cache_size() == 1
+def test_one_compilation_serves_all_cells():
+    traced = []
+
+    def loss(w, rows):
+        traced.append(w)
+        return 0.5 * (rows @ w) ** 2
+
+    target = slt.loss_target(loss, jnp.zeros(2), X, localization=1.0)
+    settings = {"num_draws": 8, "localizations": (1.0,), "nbetas": (5.0,)}
+    slt.calibrate(target, step_factors=(0.5,), **settings)
+    first = len(traced)
+    found = slt.calibrate(target, **settings | {"step_factors": (1.0, 2.0), "localizations": (1.0, 2.0)}, seed=1)
+    assert len(found.points) == 4
+    assert first > 0
+    assert len(traced) == first
 
 
 def cell(factor, value, *, trusted=True):

@@ -46,8 +46,8 @@ MUTATIONS = {
     ),
     "batch size used for n": Mutation(
         "targets/target.py",
-        "n * beta * excess(w, batch)",
-        "batch[1].shape[0] * beta * excess(w, batch)",
+        "nbeta * excess(w, batch)",
+        "nbeta / excess.args[3] * batch[1].shape[0] * excess(w, batch)",
         f"{RUN}::test_the_number_of_data",
     ),
     "one key for all chains": Mutation(
@@ -55,13 +55,13 @@ MUTATIONS = {
     ),
     "one key for all draws": Mutation(
         "samplers/run.py",
-        "jax.random.fold_in(key, index * thinning + i)",
+        "jax.random.fold_in(key, index * shape.thinning + i)",
         "jax.random.fold_in(key, i)",
         f"{RUN}::test_every_chain_and_step",
     ),
     "one key for all steps of a draw": Mutation(
         "samplers/run.py",
-        "jax.random.fold_in(key, index * thinning + i)",
+        "jax.random.fold_in(key, index * shape.thinning + i)",
         "jax.random.fold_in(key, index)",
         f"{RUN}::test_every_chain_and_step",
     ),

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from slt._types import Batch, Energy, Key, Params, Sampler
 from slt.draws import Draws
+from slt.jit import shared_jit
 from slt.samplers.mesh import checked_mesh, is_key, on_mesh, over_chains
 
 LOOKS = 100
@@ -79,42 +80,65 @@ def runner(
     if thinning < 1:
         raise ValueError(f"runner: thinning is {thinning}; a draw takes at least 1 step.")
 
+    shape = _Shape(batch_size, thinning, chain_method, keep_positions, mesh)
+
+    def init(key: Key, positions: Params, data: Batch) -> Chains:
+        return _init(sampler, shape, key, positions, data)
+
+    def advance(chains: Chains, data: Batch, num_draws: int) -> tuple[Chains, Record]:
+        return _advance(sampler, observe, shape, chains, data, num_draws)
+
+    return Runner(init, advance) if mesh is None else Runner(*on_mesh(init, advance, mesh))
+
+
+class _Shape(NamedTuple):
+    """What a compiled run depends on beside its sampler; fields as of `runner`."""
+
+    batch_size: int | None
+    thinning: int
+    chain_method: str | int
+    keep_positions: bool
+    mesh: Mesh | None
+
+
+@shared_jit
+def _init(sampler: Sampler, shape: _Shape, key: Key, positions: Params, data: Batch) -> Chains:
+    batch = _rows(jax.random.key(0), data, shape.batch_size)
+    states = over_chains(shape.chain_method, positions, shape.mesh)(sampler.init, positions, batch)
+    return Chains(states, key, jnp.zeros((), jnp.int32))
+
+
+@shared_jit
+def _advance(
+    sampler: Sampler, observe: Energy, shape: _Shape, chains: Chains, data: Batch, num_draws: int
+) -> tuple[Chains, Record]:
     def one_step(key: Key, state: Any, data: Batch) -> tuple[Any, tuple]:
         batch_key, step_key = jax.random.split(key)
-        batch = _rows(batch_key, data, batch_size)
+        batch = _rows(batch_key, data, shape.batch_size)
         value = observe(state.position, batch)
         state, info = sampler.step(step_key, state, batch)
         return state, (value, info.acceptance_rate, info.diverging | ~jnp.isfinite(value), info.num_gradients)
 
     def one_draw(key: Key, state: Any, index: Array, data: Batch) -> tuple[Any, tuple]:
         def body(state: Any, i: Array) -> tuple[Any, tuple]:
-            return one_step(jax.random.fold_in(key, index * thinning + i), state, data)
+            return one_step(jax.random.fold_in(key, index * shape.thinning + i), state, data)
 
-        state, (value, rate, diverging, gradients) = jax.lax.scan(body, state, jnp.arange(thinning))
-        kept = state.position if keep_positions else None
+        state, (value, rate, diverging, gradients) = jax.lax.scan(body, state, jnp.arange(shape.thinning))
+        kept = state.position if shape.keep_positions else None
         return state, (value.mean(), rate.mean(), diverging.any(), gradients.sum(), kept)
 
-    def advance(chains: Chains, data: Batch, num_draws: int) -> tuple[Chains, Record]:
-        def one_chain(args: tuple[Array, Any], shared: tuple[Key, Array, Batch]) -> tuple[Any, tuple]:
-            (chain, state), (run_key, index, data) = args, shared
-            key = jax.random.fold_in(run_key, chain)
-            steps = index + jnp.arange(num_draws)
-            return jax.lax.scan(lambda s, i: one_draw(key, s, i, data), state, steps)
+    def one_chain(args: tuple[Array, Any], shared: tuple[Key, Array, Batch]) -> tuple[Any, tuple]:
+        (chain, state), (run_key, index, data) = args, shared
+        key = jax.random.fold_in(run_key, chain)
+        steps = index + jnp.arange(num_draws)
+        return jax.lax.scan(lambda s, i: one_draw(key, s, i, data), state, steps)
 
-        number = jax.tree.leaves(chains.states)[0].shape[0]
-        over = over_chains(chain_method, chains.states.position, mesh)
-        states, kept = over(one_chain, (jnp.arange(number), chains.states), (chains.key, chains.index, data))
-        if mesh is not None:  # every process can read a replicated array
-            kept = jax.lax.with_sharding_constraint(kept, NamedSharding(mesh, PartitionSpec()))
-        return Chains(states, chains.key, chains.index + num_draws), Record(*kept)
-
-    def init(key: Key, positions: Params, data: Batch) -> Chains:
-        batch = _rows(jax.random.key(0), data, batch_size)
-        states = over_chains(chain_method, positions, mesh)(sampler.init, positions, batch)
-        return Chains(states, key, jnp.zeros((), jnp.int32))
-
-    run = Runner(jax.jit(init), jax.jit(advance, static_argnums=2))
-    return run if mesh is None else Runner(*on_mesh(run.init, run.advance, mesh))
+    number = jax.tree.leaves(chains.states)[0].shape[0]
+    over = over_chains(shape.chain_method, chains.states.position, shape.mesh)
+    states, kept = over(one_chain, (jnp.arange(number), chains.states), (chains.key, chains.index, data))
+    if shape.mesh is not None:  # every process can read a replicated array
+        kept = jax.lax.with_sharding_constraint(kept, NamedSharding(shape.mesh, PartitionSpec()))
+    return Chains(states, chains.key, chains.index + num_draws), Record(*kept)
 
 
 def sample(

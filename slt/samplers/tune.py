@@ -7,8 +7,10 @@ from jaxtyping import Array, Float
 
 from slt._types import Batch, Energy, Key, Params, Scalar
 from slt.draws import mcse
+from slt.jit import shared_jit
 
 
+@shared_jit
 def largest_curvature(key: Key, energy: Energy, position: Params, batch: Batch, *, num_iterations: int = 15) -> Scalar:
     """Largest absolute eigenvalue of the Hessian of U at a position [nats/unit^2], by power iteration.
 
@@ -31,6 +33,7 @@ def largest_curvature(key: Key, energy: Energy, position: Params, batch: Batch, 
     return jax.lax.fori_loop(0, num_iterations, iterate, (start, jnp.zeros((), leaves[0].dtype)))[1]
 
 
+@shared_jit
 def noise_trace(
     key: Key, energy: Energy, position: Params, data: Batch, *, num_rows: int = 64, num_groups: int = 8
 ) -> Scalar:

@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from slt._types import Batch, Params
+from slt.jit import shared_jit
 from slt.targets.inputs import LossPerDatum
 from slt.targets.target import Target
+
+LBFGS = optax.lbfgs()
 
 
 def polish(
@@ -36,37 +39,34 @@ def polish(
     if adam_steps:
         schedule = optax.cosine_decay_schedule(learning_rate, adam_steps)
         params = _minimise(optax.adam(schedule), objective, params, data, adam_steps)
-    return _minimise(optax.lbfgs(), objective, params, data, lbfgs_steps)
+    return _minimise(LBFGS, objective, params, data, lbfgs_steps)
 
 
 def deficit(target: Target, *, num_steps: int = 100) -> float:
     """U(w*) - min U near w* by L-BFGS [nats]: by about as much the learning coefficient can come out too low."""
-    lower = _minimise(optax.lbfgs(), target.energy, target.minimum, target.data, num_steps)
+    lower = _minimise(LBFGS, target.energy, target.minimum, target.data, num_steps)
     return float(target.energy(target.minimum, target.data) - target.energy(lower, target.data))
 
 
+@shared_jit
 def _minimise(
-    optimiser: optax.GradientTransformationExtraArgs, objective: Callable, params: Params, data: Batch, num_steps: int
+    optimiser: optax.GradientTransformation, objective: Callable, params: Params, data: Batch, num_steps: int
 ) -> Params:
     """The best of all iterates: a step that raises the objective or leaves the finite numbers is never returned."""
     optimiser = optax.with_extra_args_support(optimiser)
 
-    @jax.jit
-    def run(params: Params, data: Batch) -> Params:
-        def value(w: Params) -> jax.Array:
-            return objective(w, data)
+    def value(w: Params) -> jax.Array:
+        return objective(w, data)
 
-        def step(carry: tuple, _: None) -> tuple:
-            w, state, best, lowest = carry
-            loss, gradient = jax.value_and_grad(value)(w)
-            update, state = optimiser.update(gradient, state, w, value=loss, grad=gradient, value_fn=value)
-            better = loss < lowest
-            best = jax.tree.map(lambda a, b: jnp.where(better, a, b), w, best)
-            return (optax.apply_updates(w, update), state, best, jnp.where(better, loss, lowest)), None
+    def step(carry: tuple, _: None) -> tuple:
+        w, state, best, lowest = carry
+        loss, gradient = jax.value_and_grad(value)(w)
+        update, state = optimiser.update(gradient, state, w, value=loss, grad=gradient, value_fn=value)
+        better = loss < lowest
+        best = jax.tree.map(lambda a, b: jnp.where(better, a, b), w, best)
+        return (optax.apply_updates(w, update), state, best, jnp.where(better, loss, lowest)), None
 
-        start = (params, optimiser.init(params), params, value(params))
-        w, _, best, lowest = jax.lax.scan(step, start, None, length=num_steps)[0]
-        better = value(w) < lowest
-        return jax.tree.map(lambda a, b: jnp.where(better, a, b), w, best)
-
-    return run(params, data)
+    start = (params, optimiser.init(params), params, value(params))
+    w, _, best, lowest = jax.lax.scan(step, start, None, length=num_steps)[0]
+    better = value(w) < lowest
+    return jax.tree.map(lambda a, b: jnp.where(better, a, b), w, best)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jax.tree_util import Partial
 from jaxtyping import Array
 
 from slt._types import Key, Params, Scalar
@@ -17,18 +18,20 @@ def gaussian_prior(center: Params, gamma: float, decay: float = 0.0) -> tuple[Ca
     """Log of exp(-(gamma/2)|w - w*|^2 - (decay/2)|w|^2), and a draw of that Gaussian (None where it is flat)."""
     precision = gamma + decay
 
-    def log_prior(w: Params) -> Scalar:
-        shift = jax.tree.map(jnp.subtract, w, center)
-        value = -0.5 * gamma * dot(shift, shift)
-        return value - 0.5 * decay * dot(w, w) if decay else value
-
     def draw(key: Key) -> Params:
         flat, unravel = ravel_pytree(center)
         return unravel(
             flat * (gamma / precision) + jax.random.normal(key, flat.shape, flat.dtype) / math.sqrt(precision)
         )
 
+    log_prior = Partial(_log_gaussian, center, jnp.asarray(gamma), jnp.asarray(decay) if decay else None)
     return log_prior, draw if precision > 0 else None
+
+
+def _log_gaussian(center: Params, gamma: Scalar, decay: Scalar | None, w: Params) -> Scalar:
+    shift = jax.tree.map(jnp.subtract, w, center)
+    value = -0.5 * gamma * dot(shift, shift)
+    return value if decay is None else value - 0.5 * decay * dot(w, w)
 
 
 def box_prior(box: tuple[Any, Any], minimum: Array) -> tuple[Callable, Callable, Callable]:

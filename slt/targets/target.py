@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int, PyTree
 
 from slt._types import Batch, Energy, Key, Params, Scalar
+from slt.jit import shared_jit
 from slt.targets.inputs import (
     LossPerDatum,
     check_data,
@@ -134,10 +136,10 @@ def loss_target(
         noise = _gradient_noise(loss, params, data, gradient)
         control_variate = n * beta * noise > 0.01 * max(gamma, 1.0) * math.sqrt(size(params))
     log_prior, draw_prior = gaussian_prior(params, gamma, n * beta * weight_decay)
-    excess = _excess_loss(loss, params, gradient if control_variate else None, n)
+    excess = Partial(_excess, loss, params, gradient if control_variate else None, n)
     force = jax.tree.map(lambda g, w: g + weight_decay * w, gradient, params)
     return Target(
-        energy=lambda w, batch: n * beta * excess(w, batch) - log_prior(w),
+        energy=Partial(_energy, excess, log_prior, jnp.asarray(n * beta)),
         loss=excess,
         log_likelihood=lambda w, batch: -loss(w, batch[0]),
         draw_prior=draw_prior,
@@ -218,25 +220,37 @@ def potential_target(
     )
 
 
-def _excess_loss(loss: LossPerDatum, params: Params, gradient: Params | None, n: int) -> Energy:
-    """(w, (rows, their losses at w*)) -> L_B(w) - L_B(w*), with the control variate where `gradient` is given."""
+def _energy(excess: Energy, log_prior: Callable[[Params], Scalar], nbeta: Scalar, w: Params, batch: Batch) -> Scalar:
+    return nbeta * excess(w, batch) - log_prior(w)
 
-    def excess(w: Params, batch: Batch) -> Scalar:
-        rows, loss_at_minimum = batch
-        value = jnp.mean(loss(w, rows) - loss_at_minimum)
-        if gradient is None or loss_at_minimum.shape[0] == n:
-            return value
-        batch_gradient = jax.grad(lambda v: jnp.mean(loss(v, rows)))(params)
-        noise = jax.tree.map(jnp.subtract, batch_gradient, gradient)
-        return value - dot(noise, jax.tree.map(jnp.subtract, w, params))
 
-    return excess
+def _excess(
+    loss: LossPerDatum, params: Params, gradient: Params | None, n: int, w: Params, batch: tuple[Batch, Array]
+) -> Scalar:
+    """L_B(w) - L_B(w*) of (rows, their losses at w*), with the control variate where `gradient` is given."""
+    rows, loss_at_minimum = batch
+    value = jnp.mean(loss(w, rows) - loss_at_minimum)
+    if gradient is None or loss_at_minimum.shape[0] == n:
+        return value
+    batch_gradient = jax.grad(lambda v: jnp.mean(loss(v, rows)))(params)
+    noise = jax.tree.map(jnp.subtract, batch_gradient, gradient)
+    return value - dot(noise, jax.tree.map(jnp.subtract, w, params))
+
+
+@shared_jit
+def _losses(loss: LossPerDatum, params: Params, rows: PyTree[Array]) -> Array:
+    return loss(params, rows)
+
+
+@shared_jit
+def _gradient(loss: LossPerDatum, params: Params, rows: PyTree[Array]) -> Params:
+    """Gradient of the sum over rows."""
+    return jax.grad(lambda w: jnp.sum(loss(w, rows)))(params)
 
 
 def _baseline(loss: LossPerDatum, params: Params, data: PyTree[Array]) -> Float[Array, " n"]:
     """Loss of every datum at w* [nats]."""
-    compiled = jax.jit(lambda rows: loss(params, rows))
-    baseline = jnp.concatenate([compiled(rows) for rows in _chunks(data)])
+    baseline = jnp.concatenate([_losses(loss, params, rows) for rows in _chunks(data)])
     if not bool(jnp.isfinite(baseline).all()):
         row = int(jnp.argmin(jnp.isfinite(baseline)))
         raise ValueError(f"loss_target: the loss of datum {row} at params is {baseline[row]}; all must be finite.")
@@ -246,24 +260,29 @@ def _baseline(loss: LossPerDatum, params: Params, data: PyTree[Array]) -> Float[
 def _full_gradient(loss: LossPerDatum, params: Params, data: PyTree[Array]) -> Params:
     """grad L_n(w*)."""
     n = jax.tree.leaves(data)[0].shape[0]
-    part = jax.jit(lambda rows: jax.grad(lambda w: jnp.sum(loss(w, rows)) / n)(params))
-    gradient = jax.tree.map(jnp.zeros_like, params)
+    total = jax.tree.map(jnp.zeros_like, params)
     for rows in _chunks(data):
-        gradient = jax.tree.map(jnp.add, gradient, part(rows))
-    return gradient
+        total = jax.tree.map(jnp.add, total, _gradient(loss, params, rows))
+    return jax.tree.map(lambda g: g / n, total)
 
 
 def _gradient_noise(loss: LossPerDatum, params: Params, data: PyTree[Array], gradient: Params) -> float:
     """Root of the mean squared deviation of one datum's gradient at w*, from 64 rows."""
     n = jax.tree.leaves(data)[0].shape[0]
+    rows = jnp.linspace(0, n - 1, min(n, 64)).astype(int)
+    return float(jnp.sqrt(jnp.mean(_square_deviations(loss, params, data, gradient, rows))))
 
+
+@shared_jit
+def _square_deviations(
+    loss: LossPerDatum, params: Params, data: PyTree[Array], gradient: Params, rows: Int[Array, " row"]
+) -> Float[Array, " row"]:
     def square(row: Array) -> Scalar:
         datum = jax.tree.map(lambda a: a[row][None], data)
         deviation = jax.tree.map(jnp.subtract, jax.grad(lambda w: loss(w, datum)[0])(params), gradient)
         return dot(deviation, deviation)
 
-    rows = jnp.linspace(0, n - 1, min(n, 64)).astype(int)
-    return float(jnp.sqrt(jnp.mean(jax.jit(lambda r: jax.lax.map(square, r))(rows))))
+    return jax.lax.map(square, rows)
 
 
 def _chunks(data: PyTree[Array]) -> Iterator[PyTree[Array]]:
