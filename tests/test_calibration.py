@@ -45,10 +45,13 @@ def test_one_compilation_serves_all_cells():
         return 0.5 * (rows @ w) ** 2
 
     target = slt.loss_target(loss, jnp.zeros(2), X, localization=1.0)
-    settings = {"num_draws": 8, "localizations": (1.0,), "nbetas": (5.0,)}
-    slt.calibrate(target, step_factors=(0.5,), **settings)
+
+    def calibrate(factors, gammas):
+        return slt.calibrate(target, step_factors=factors, localizations=gammas, nbetas=[5.0], num_draws=8)
+
+    calibrate([0.5], [1.0])
     first = len(traced)
-    found = slt.calibrate(target, **settings | {"step_factors": (1.0, 2.0), "localizations": (1.0, 2.0)}, seed=1)
+    found = calibrate([1.0, 2.0], [1.0, 2.0])
     assert len(found.points) == 4
     assert first > 0
     assert len(traced) == first
