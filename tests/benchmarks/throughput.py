@@ -2,7 +2,8 @@
 
 MLPs of 1.4 k, 11 k, 100 k and 1.8 M parameters, batch 256, 4 chains, one and two threads; wall and CPU time. A peer is
 skipped where its interpreter is not given. Rounds alternate between all of them and the fastest of each counts, so that
-a busy machine does not favour one.
+a busy machine does not favour one. "products" are the matrix products of the gradient alone: what no implementation in
+single precision goes below.
 Run: python tests/benchmarks/throughput.py --peer PYTHON_WITH_DEVINTERP_1 --peer PYTHON_WITH_DEVINTERP_2
 """
 
@@ -12,11 +13,36 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 HERE = Path(__file__).parent
 CHAINS = 4
 SIZES = ("1.4k", "11k", "100k", "1.8M")
+
+
+def products(widths: tuple[int, ...], count: int) -> Callable:
+    """The matrix products of `count` gradients of an MLP, one after the other, each depending on the one before."""
+    import jax
+    import jax.numpy as jnp
+    from speed import BATCH
+
+    key, layers = jax.random.key(0), list(pairwise(widths))
+    inputs = [jax.random.normal(key, (BATCH, a)) for a, _ in layers]
+    weights = [jax.random.normal(key, (a, b)) / a**0.5 for a, b in layers]
+    deltas = [jnp.ones((BATCH, b)) for _, b in layers]
+
+    def step(carry: tuple, _: None) -> tuple:
+        inputs, weights, deltas = carry
+        gradients = [x.T @ d for x, d in zip(inputs, deltas, strict=True)]
+        back = [d @ w.T for d, w in zip(deltas[1:], weights[1:], strict=True)]
+        deltas = [x @ w for x, w in zip(inputs, weights, strict=True)]
+        inputs = inputs[:1] + [x + 1e-9 * b for x, b in zip(inputs[1:], back, strict=True)]
+        return (inputs, [w - 1e-9 * g for w, g in zip(weights, gradients, strict=True)], deltas), None
+
+    run = jax.jit(lambda start: jax.lax.scan(step, start, None, length=count)[0])
+    return lambda: jax.block_until_ready(run((inputs, weights, deltas)))
 
 
 def ours(draws: tuple[int, ...]) -> None:
@@ -32,18 +58,26 @@ def ours(draws: tuple[int, ...]) -> None:
         run = runner(sgld(target.energy, step_size=1e-9), target.loss, batch_size=BATCH)
         starts = jax.tree.map(lambda a: a[None].repeat(CHAINS, 0), target.minimum)
         chains = run.init(jax.random.key(0), starts, target.data)
-        jax.block_until_ready(run.advance(chains, target.data, count))
-        wall, cpu = time.perf_counter(), time.process_time()
-        jax.block_until_ready(run.advance(chains, target.data, count))
-        spent = time.perf_counter() - wall, time.process_time() - cpu
-        row = dict(zip(("wall", "cpu"), (1e3 * s / count / CHAINS for s in spent), strict=True))
-        print(json.dumps({"version": "slt", "size": name} | row), flush=True)
+        steps = {
+            "slt": lambda run=run, chains=chains, target=target, count=count: jax.block_until_ready(
+                run.advance(chains, target.data, count)
+            ),
+            "products": products(widths, CHAINS * count),
+        }
+        for version, call in steps.items():
+            call()
+            wall, cpu = time.perf_counter(), time.process_time()
+            call()
+            spent = time.perf_counter() - wall, time.process_time() - cpu
+            row = dict(zip(("wall", "cpu"), (1e3 * s / count / CHAINS for s in spent), strict=True))
+            print(json.dumps({"version": version, "size": name} | row), flush=True)
 
 
 def measure(command: list[str], threads: int) -> list[dict]:
     """The rows a process prints, held to so many cores."""
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))
-    done = subprocess.run(["taskset", "-c", cores, *command], stdout=subprocess.PIPE, text=True)
+    quiet = os.environ | {"TQDM_DISABLE": "1"}
+    done = subprocess.run(["taskset", "-c", cores, *command], stdout=subprocess.PIPE, text=True, env=quiet)
     if done.returncode:
         print(f"failed, and left out: {command[0]}")
     return [json.loads(line) | {"threads": threads} for line in done.stdout.splitlines() if line.startswith("{")]
@@ -78,7 +112,7 @@ def main() -> None:
     for (threads, size, version), row in sorted(best.items(), key=lambda item: (item[0][0], SIZES.index(item[0][1]))):
         mine = best[threads, size, "slt"]
         ratio = f"{row['wall'] / mine['wall']:6.1f}x wall, {row['cpu'] / mine['cpu']:6.1f}x CPU"
-        print(f"{threads} threads {size:>5s} {version:6s} {row['wall']:8.3f} ms wall {row['cpu']:8.3f} ms CPU  {ratio}")
+        print(f"{threads} threads {size:>5s} {version:8s} {row['wall']:8.3f} ms wall {row['cpu']:8.3f} ms CPU  {ratio}")
 
 
 if __name__ == "__main__":
