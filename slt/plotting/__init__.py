@@ -18,6 +18,11 @@ from slt.plotting.phases import plot_polygons as plot_polygons
 from slt.plotting.pushforward import plot_codimension as plot_codimension
 from slt.plotting.pushforward import plot_function_prior as plot_function_prior
 from slt.plotting.pushforward import plot_kl_curve as plot_kl_curve
+from slt.plotting.rashomon import plot_embedding as plot_embedding
+from slt.plotting.rashomon import plot_near_zero as plot_near_zero
+from slt.plotting.rashomon import plot_paths as plot_paths
+from slt.plotting.rashomon import plot_slices as plot_slices
+from slt.plotting.rashomon import plot_wells as plot_wells
 from slt.plotting.series import plot_series as plot_series
 from slt.plotting.volume import plot_exponent as plot_exponent
 from slt.plotting.volume import plot_misleading as plot_misleading

@@ -25,6 +25,8 @@ def plot_near_zero(counts: Mapping[str, Mapping[int, Int[np.ndarray, " run"]]], 
     rows, widths = len(counts), sorted(next(iter(counts.values())))
     figure, axes = new_figure(rows, height=1.8 * rows + 0.6, ncols=len(widths), squeeze=False)
     figure.set_size_inches(1.3 * len(widths) + 1.5, 1.8 * rows + 0.6)
+    for ax, width in zip(axes[0], widths, strict=True):
+        ax.set_title(f"width {width}", fontsize=8)
     for row, (name, by_width) in zip(axes, counts.items(), strict=True):
         row[0].set_ylabel(f"{name}\nruns", fontsize=8)
         for ax, width in zip(row, widths, strict=True):
@@ -33,7 +35,6 @@ def plot_near_zero(counts: Mapping[str, Mapping[int, Int[np.ndarray, " run"]]], 
             ax.hist(found, bins=np.arange(low - 0.5, high + 1.5), color=BLUE)
             ax.axvline(maximum[width], color=VERMILION, ls=":")
             ax.tick_params(labelsize=7)
-            ax.set_title(f"width {width}" if row is axes[0] else "", fontsize=8)
     figure.supxlabel("near-zero Hessian eigenvalues (dotted: most possible)", fontsize=9)
     return figure
 

@@ -22,6 +22,8 @@ from slt.targets.networks import regularised
 
 STRETCH = 200
 """Training steps between two looks at how many runs have reached the asked loss."""
+TOGETHER = 16
+"""Runs that settle side by side; all of them wait for the slowest."""
 
 
 class Ensemble(NamedTuple):
@@ -122,11 +124,13 @@ def settle(
 
     $w' = w - (|H| + \mu I)^{-1} \nabla L$ with $|H|$ the absolute Hessian, so that saddles repel; mu shrinks tenfold
     after a step that lowers L and grows tenfold after one that does not, which is then undone. Nothing moves along
-    directions without gradient: on a flat set a run stays where it was, up to the steps across.
+    directions without gradient: on a flat set a run stays where it was, up to the steps across. A run ends where L is
+    zero, or cannot fall any further, to the rounding of its dtype.
 
     Args:
         objective: (params, data) -> scalar [nats/datum], of at most a few hundred parameters.
         params: leading axis run.
+        num_steps: most steps of a run.
 
     Source: Levenberg 1944; for |H|: Dauphin et al. 2014, arXiv:1406.2572.
     """
@@ -136,21 +140,29 @@ def settle(
         def value(x: Array) -> Scalar:
             return objective(unravel(x), data)
 
-        def step(carry: tuple, _: None) -> tuple:
-            x, lowest, damping = carry
+        def unfinished(carry: tuple) -> Array:
+            return (carry[0] < num_steps) & ~carry[-1]
+
+        def step(carry: tuple) -> tuple:
+            i, x, lowest, damping, _ = carry
             eigenvalues, vectors = jnp.linalg.eigh(jax.hessian(value)(x))
             slope = vectors.T @ jax.grad(value)(x)
-            moved = x - vectors @ (slope / (jnp.abs(eigenvalues) + damping))
+            shift = slope / (jnp.abs(eigenvalues) + damping)
+            moved = x - vectors @ shift
             new = value(moved)
             better = new < lowest
             damping = jnp.clip(jnp.where(better, damping / 10, damping * 10), 1e-12, 1e6)
-            return (jnp.where(better, moved, x), jnp.where(better, new, lowest), damping), None
+            x, lowest = jnp.where(better, moved, x), jnp.where(better, new, lowest)
+            eps = jnp.finfo(x.dtype).eps
+            done = (jnp.abs(lowest) <= (16 * eps) ** 2) | (0.5 * slope @ shift <= eps * jnp.abs(lowest))
+            return i + 1, x, lowest, damping, done
 
         x = ravel_pytree(w)[0]
-        x, lowest, _ = jax.lax.scan(step, (x, value(x), jnp.asarray(1e-3, x.dtype)), None, length=num_steps)[0]
-        return x, lowest
+        start = (0, x, value(x), jnp.asarray(1e-3, x.dtype), jnp.asarray(False))
+        return jax.lax.while_loop(unfinished, step, start)[1:3]
 
-    flat, lowest = jax.jit(jax.vmap(one_run, in_axes=(0, None)))(params, data)
+    batch = jax.jit(lambda params, data: jax.lax.map(lambda w: one_run(w, data), params, batch_size=TOGETHER))
+    flat, lowest = batch(params, data)
     return jax.tree.map(np.asarray, (jax.vmap(unravel)(flat), lowest))
 
 
