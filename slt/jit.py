@@ -19,13 +19,13 @@ def shared_jit(function: Callable) -> Callable:
 
     @functools.lru_cache(maxsize=KEEP)
     def compiled(treedef: Any, statics: tuple) -> Callable:
-        @jax.jit
+        @functools.wraps(function)
         def run(arrays: list) -> Any:
             leaves = [s if a is None else a for a, s in zip(arrays, statics, strict=True)]
             args, named = treedef.unflatten(leaves)
             return function(*args, **named)
 
-        return run
+        return jax.jit(run)
 
     @functools.wraps(function)
     def call(*args: Any, **named: Any) -> Any:
