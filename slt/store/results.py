@@ -7,17 +7,11 @@ A profile or a series of checkpoints holds one such tree per point, and at its r
 the dimension in which the points differ, "localization" or "checkpoint".
 """
 
-import csv
-import hashlib
 import json
 import os
-import platform
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import arviz_base
 import jax
@@ -25,13 +19,11 @@ import numpy as np
 import xarray as xr
 
 from slt._types import Estimate
-from slt.draws import Draws, Result, ValidationRow, Verdict
+from slt.draws import Draws, Result, Verdict
+from slt.store.files import ENDS, check_output, made_by, open_datatree, write
 
 FORMAT = "slt-result-1"
-TABLES_FORMAT = "slt-tables-1"
-PACKAGES = ("slt-toolkit", "jax", "jaxlib", "blackjax", "numpy", "scipy", "xarray", "arviz-base", "arviz-stats")
 STATS = ("loss", "acceptance_rate", "diverging")
-ENDS = ("", "_mcse", "_dof")
 
 
 def save(
@@ -58,91 +50,7 @@ def save(
         ValueError: no results, or an unknown suffix.
     """
     path = check_output(path, overwrite=overwrite)
-    return _write(to_datatree(results, config=config, target_hash=target_hash, coordinate=coordinate), path)
-
-
-def save_tables(
-    tables: Mapping[str, Sequence[Any]],
-    path: str | os.PathLike,
-    *,
-    kind: str,
-    config: str = "",
-    overwrite: bool = False,
-) -> Path:
-    """Write tables whose rows are NamedTuples of numbers and text: a group a table, a variable a column.
-
-    Args:
-        tables: rows by name; an empty table is left out.
-        path: as for `save`. kind: what they are the tables of. config, overwrite: as for `save`.
-
-    Raises:
-        FileExistsError, ValueError: as `save`.
-    """
-    path = check_output(path, overwrite=overwrite)
-    tree = xr.DataTree(
-        children={
-            name: xr.DataTree(xr.Dataset({field: ("row", list(column)) for field, column in _columns(rows).items()}))
-            for name, rows in tables.items()
-            if rows
-        }
-    )
-    tree.attrs = {"slt_format": TABLES_FORMAT, "kind": kind} | _provenance(config, "")
-    return _write(tree, path)
-
-
-def load_tables(path: str | os.PathLike, row_types: Mapping[str, type], *, kind: str) -> dict[str, list[Any]]:
-    """The rows `save_tables` wrote, by name; raises as `load`.
-
-    Args:
-        row_types: the NamedTuple of each table.
-        kind: what they must be the tables of.
-    """
-    tree = open_datatree(path)
-    if (tree.attrs.get("slt_format"), tree.attrs.get("kind")) != (TABLES_FORMAT, kind):
-        raise ValueError(f"{path} holds no tables of `{kind}`; give a result that it wrote.")
-    return {name: _rows(tree.children.get(name), row) for name, row in row_types.items()}
-
-
-def _rows(table: xr.DataTree | None, row: Any) -> list[Any]:
-    if table is None:
-        return []
-    columns = [table[field].to_numpy().tolist() for field in row._fields]
-    return [row(*values) for values in zip(*columns, strict=True)]
-
-
-def stored_kind(path: str | os.PathLike) -> str:
-    """The kind of stored tables, or "estimate" for a result of `save`; raises as `load`."""
-    return str(open_datatree(path).attrs.get("kind", "estimate"))
-
-
-def _columns(rows: Sequence[Any]) -> dict[str, Any]:
-    return dict(zip(rows[0]._fields, zip(*rows, strict=True), strict=True))
-
-
-def _write(tree: xr.DataTree, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, aside = (path.with_name(f".{path.stem}.{os.getpid()}.{word}{path.suffix}") for word in ("new", "old"))
-    try:
-        if path.suffix == ".zarr":
-            tree.to_zarr(temporary, mode="w", consolidated=False)
-        else:
-            tree.to_netcdf(temporary, engine="netcdf4")
-        if path.is_dir():  # a directory cannot be renamed over another
-            path.replace(aside)
-        temporary.replace(path)
-    finally:
-        _remove(temporary)
-        _remove(aside)
-    return path
-
-
-def check_output(path: str | os.PathLike, *, overwrite: bool = False) -> Path:
-    """What `save` would object to, to be asked before a long run; raises as `save`."""
-    path = Path(path)
-    _engine(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already; choose another output or allow overwriting (--overwrite).")
-    return path
+    return write(to_datatree(results, config=config, target_hash=target_hash, coordinate=coordinate), path)
 
 
 def load(path: str | os.PathLike) -> list[Result]:
@@ -155,29 +63,6 @@ def load(path: str | os.PathLike) -> list[Result]:
     return from_datatree(open_datatree(path))
 
 
-def provenance(path: str | os.PathLike) -> dict[str, str]:
-    """What produced the file: versions, time, configuration and digests; raises as `load`."""
-    attrs = open_datatree(path).attrs
-    return {name: str(attrs[name]) for name in _provenance("", "") if name in attrs}
-
-
-def open_datatree(path: str | os.PathLike) -> xr.DataTree:
-    """The stored tree in memory, for ArviZ and xarray; raises as `load`."""
-    path = Path(path)
-    engine = _engine(path)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no result at {path}; `slt estimate` writes one.")
-    options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
-    try:
-        with xr.open_datatree(path, engine=engine, **options) as tree:
-            return tree.load()
-    except Exception as error:  # the back ends raise anything from KeyError to RuntimeError on a damaged file
-        raise ValueError(
-            f"{path} cannot be read as {engine} ({type(error).__name__}: {error}); "
-            "it may be damaged or of another format. Run `slt estimate` again."
-        ) from error
-
-
 def to_datatree(
     results: Sequence[Result], *, config: str = "", target_hash: str = "", coordinate: str = "localization"
 ) -> xr.DataTree:
@@ -188,7 +73,7 @@ def to_datatree(
     children = {f"point_{i}": tree for i, tree in enumerate(trees)}
     root = trees[0] if len(trees) == 1 else xr.DataTree(_along(results, coordinate), children=children)
     root.attrs |= {"slt_format": FORMAT, "num_points": len(trees), "coordinate": coordinate}
-    root.attrs |= _provenance(config, target_hash)
+    root.attrs |= made_by(config, target_hash)
     return root
 
 
@@ -205,55 +90,6 @@ def from_datatree(tree: xr.DataTree) -> list[Result]:
         raise ValueError(f"This is no stored result of slt (slt_format: {found}; due: {FORMAT}); give one of ours.")
     count = int(tree.attrs["num_points"])
     return [_result(tree)] if count == 1 else [_result(tree.children[f"point_{i}"]) for i in range(count)]
-
-
-def checkpoint_folder(output: Path, identity: str) -> Path:
-    """Where a run that ends in `output` keeps its checkpoints; another configuration or target gets another folder."""
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    folder = output.with_name(f"{output.name}.checkpoints") / digest
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def discard(folder: Path) -> None:
-    """Remove the checkpoints of a finished run, and their parent if no other run left any."""
-    shutil.rmtree(folder)
-    if not any(folder.parent.iterdir()):
-        folder.parent.rmdir()
-
-
-def save_rows(rows: Sequence[ValidationRow], path: str | os.PathLike) -> None:
-    """Write validation rows as CSV, one line each, the estimate as value, mcse and dof."""
-    rest = [name for name in ValidationRow._fields if name != "estimate"]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*rest, *(f"estimate{end}" for end in ENDS)])
-        writer.writerows([*(getattr(row, name) for name in rest), *row.estimate] for row in rows)
-
-
-def load_rows(path: str | os.PathLike) -> list[ValidationRow]:
-    """The rows `save_rows` wrote.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a file.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}; `slt validate --output` writes one.")
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [_row(fields) for fields in csv.DictReader(file)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not a table of `slt validate` ({type(error).__name__}: {error}); give one it wrote."
-        ) from error
-
-
-def _row(fields: dict[str, str]) -> ValidationRow:
-    estimate = Estimate(*(float(fields[f"estimate{end}"]) for end in ENDS))
-    kinds = {name: kind for name, kind in ValidationRow.__annotations__.items() if name != "estimate"}
-    return ValidationRow(estimate=estimate, **{name: kind(fields[name]) for name, kind in kinds.items()})
 
 
 def _tree(result: Result) -> xr.DataTree:
@@ -368,38 +204,3 @@ def _lists(node: Any) -> Any:
 def _plain(value: Any) -> str | float | int:
     value = value.item() if hasattr(value, "item") else value
     return int(value) if isinstance(value, bool) else value  # netCDF has no bool attributes
-
-
-def _provenance(config: str, target_hash: str) -> dict[str, str]:
-    """What produced the file; neither host names nor paths."""
-    return {
-        **{f"{name}_version": _version(name) for name in PACKAGES},
-        "python_version": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": config,
-        "config_hash": hashlib.sha256(config.encode()).hexdigest(),
-        "target_hash": target_hash,
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _engine(path: Path) -> Literal["zarr", "netcdf4"]:
-    if path.suffix == ".zarr":
-        return "zarr"
-    if path.suffix == ".nc":
-        return "netcdf4"
-    raise ValueError(f"{path}: the suffix is {path.suffix!r}; it chooses the format, so end the path in .zarr or .nc.")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
