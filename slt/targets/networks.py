@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from slt._types import Batch, Key, Params
+from slt.targets.weights import check_finite, read_safetensors
 
 ACTIVATIONS: dict[str, Callable] = {
     "tanh": jnp.tanh,
@@ -176,23 +176,16 @@ def load_checkpoint(path: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"load_checkpoint: there is no file {path}; give a .safetensors checkpoint.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = {name: _parse(value) for name, value in (file.metadata() or {}).items()}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError as error:
-        raise ValueError(
-            f"load_checkpoint: {path} is not a whole safetensors file ({error}); it may be truncated or of "
-            "another format. Write it again with save_checkpoint."
-        ) from None
-    _check_arrays(path, arrays, metadata)
+    arrays, header = read_safetensors(path)
+    metadata = {name: _parse(value) for name, value in header.items()}
+    _check_shapes(path, check_finite(arrays, path), metadata)
     params: dict[str, Any] = {}
     for name, array in arrays.items():
         *parents, last = name.split("/")
         node = params
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[last] = jnp.asarray(array)
+        node[last] = array
     return params, metadata
 
 
@@ -220,10 +213,7 @@ def _parse(text: str) -> Any:
         return text  # a header another program wrote
 
 
-def _check_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    bad = [name for name, array in arrays.items() if not np.all(np.isfinite(array))]
-    if bad:
-        raise ValueError(f"load_checkpoint: {path} has NaN or infinity in {', '.join(bad)}; train again.")
+def _check_shapes(path: str | os.PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
     if "widths" not in metadata:
         return
     widths = metadata["widths"]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -23,17 +24,42 @@ def load_weights(path: str | os.PathLike) -> dict[str, Any]:
         ValueError: another suffix, a damaged file, one with pickled objects, or NaN or infinity in an array.
     """
     path = Path(path)
-    readers = {".safetensors": _safetensors, ".npz": _npz, ".pt": _torch, ".pth": _torch}
+    readers = {".safetensors": lambda path: read_safetensors(path)[0], ".npz": _npz, ".pt": _torch, ".pth": _torch}
     if path.suffix not in readers:
         raise ValueError(f"load_weights: {path} ends in {path.suffix!r}; give a file in {', '.join(readers)}.")
     if not path.is_file():
         raise FileNotFoundError(f"load_weights: there is no file {path}.")
-    arrays = readers[path.suffix](path)
+    return check_finite(readers[path.suffix](path), path)
+
+
+def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, jax.Array], dict[str, str]]:
+    """Arrays by name, and the texts in the header.
+
+    Raises:
+        ValueError: damaged, or another format.
+    """
+    try:
+        with safe_open(path, framework="flax") as file:  # NumPy knows no bfloat16
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return arrays, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a whole safetensors file ({error}); it may be truncated or of another format. "
+            "Write it again."
+        ) from None
+
+
+def check_finite(arrays: dict[str, Any], path: str | os.PathLike) -> dict[str, Any]:
+    """The same arrays.
+
+    Raises:
+        ValueError: NaN or infinity in one.
+    """
     bad = [
         name for name, a in arrays.items() if jnp.issubdtype(a.dtype, jnp.floating) and not bool(jnp.isfinite(a).all())
     ]
     if bad:
-        raise ValueError(f"load_weights: {path} has NaN or infinity in {', '.join(bad)}; train again.")
+        raise ValueError(f"{path} has NaN or infinity in {', '.join(bad)}; train again.")
     return arrays
 
 
@@ -61,14 +87,6 @@ def fill(named: Mapping[str, Any], weights: Mapping[str, Any] | None) -> dict[st
 def _near(name: str, names: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name, list(names), n=1)
     return f" (nearest: {near[0]})" if near else ""
-
-
-def _safetensors(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="flax") as file:  # NumPy knows no bfloat16
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError as error:
-        raise ValueError(f"load_weights: {path} is not a whole safetensors file ({error}).") from None
 
 
 def _npz(path: Path) -> dict[str, Any]:
