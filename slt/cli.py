@@ -113,19 +113,17 @@ def criteria(source: Path, output: Path | None, overwrite: bool, quiet: bool) ->
     posterior.inverse_temperature = 1/log n gives WBIC.
     """
     from slt import config as configuration
-    from slt import experiment, store
-    from slt.tables import criteria_table
+    from slt import experiment, store, views
 
     if source.suffix in (".zarr", ".nc"):
         for result in store.load(source):
-            _print(criteria_table(result))
+            _show(views.of_criteria(result))
         return
     config, text = configuration.read_config(source)
     path = store.check_output(output or Path("results") / f"{source.stem}-criteria.zarr", overwrite=overwrite)
     result = experiment.run_criteria(config, progress=not quiet)
     store.save([result], path, config=text, target_hash=configuration.target_hash(config), overwrite=overwrite)
-    if not quiet:
-        _print(criteria_table(result))
+    _show(views.of_criteria(result), quiet=quiet)
     click.echo(f"Stored in {path}.")
 
 

@@ -7,40 +7,46 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; border-bottom: 1px solid var(--line); margin-top: 2.5rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
-caption { text-align: left; font-weight: 600; padding: .3rem 0; }
+h3 { font-size: 1rem; margin: 1.2rem 0 0; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; margin: .3rem 0 .8rem; }
+tr > :first-child { position: sticky; left: 0; background: Canvas; }
 th, td { padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
-td.right, th.right { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th[aria-sort] { cursor: pointer; } th[aria-sort=ascending]::after { content: " ▲"; }
-th[aria-sort=descending]::after { content: " ▼"; }
-figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: white; } p { margin: .4rem 0; }
+.right { text-align: right; font-variant-numeric: tabular-nums; } .right, .whole, th { white-space: nowrap; }
+th[aria-sort] { cursor: pointer; } th[aria-sort]::after { content: " ↕"; opacity: .4; }
+th[aria-sort=ascending]::after { content: " ↑"; opacity: 1; }
+th[aria-sort=descending]::after { content: " ↓"; opacity: 1; }
+figure { margin: 1.2rem 0; } img { max-width: 100%; height: auto; background: white; } p { margin: .4rem 0; }
+figcaption { font-size: .85rem; opacity: .7; }
 .green { color: #090; } .yellow { color: #a60; } .red { color: #c22; } .magenta { color: #a0a; }
 pre { background: var(--soft); padding: .7rem; overflow-x: auto; font-size: .8rem; } dt { font-weight: 600; }
 dd { margin: 0 0 .4rem 0; overflow-wrap: anywhere; }
 """
 SCRIPT = """
 function key(row, i) {
-  const text = row.cells[i].textContent.trim(), f = text.match(/^(-?[0-9.]+)[/]([0-9.]+)$/);
-  const value = f ? f[1] / f[2] : parseFloat(text.replace(/,/g, ''));
-  return isNaN(value) ? text : value;
+  const text = row.cells[i].textContent.trim().replace(/^[\\[<>≤≥≈]+ */, '');
+  const f = text.match(/^(-?[0-9.]+)[/]([0-9.]+)$/);
+  const value = f ? f[1] / f[2] : parseFloat(text.replace(/,/g, '').replace(/^(-?)inf$/, '$1Infinity'));
+  return row.cells[i].className.includes('right') ? value : text;
+}
+function compare(x, y, up) {
+  if (typeof x === 'string') return (up ? 1 : -1) * x.localeCompare(y, 'en', {numeric: true});
+  if (isNaN(x) || isNaN(y)) return isNaN(x) - isNaN(y);
+  return x === y ? 0 : (x < y) === up ? -1 : 1;
 }
 document.querySelectorAll('th[aria-sort]').forEach(head => {
   const sort = () => {
     const body = head.closest('table').tBodies[0], up = head.getAttribute('aria-sort') !== 'ascending';
     head.parentNode.querySelectorAll('th').forEach(other => other.setAttribute('aria-sort', 'none'));
     head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
-    [...body.rows].sort((a, b) => {
-      const x = key(a, head.cellIndex), y = key(b, head.cellIndex);
-      const order = typeof x === 'number' && typeof y === 'number' ? x - y : String(x).localeCompare(String(y));
-      return up ? order : -order;
-    }).forEach(row => body.append(row));
+    [...body.rows].sort((a, b) => compare(key(a, head.cellIndex), key(b, head.cellIndex), up))
+      .forEach(row => body.append(row));
   };
   head.addEventListener('click', sort);
   head.addEventListener('keydown', event => { if (event.key === 'Enter') sort(); });
@@ -101,7 +107,7 @@ def _content(content: RenderableType) -> str:
 
 def _table(table: Table) -> str:
     columns = [(column, list(column.cells)) for column in table.columns]
-    sides = ["right" if column.justify == "right" else "left" for column, _ in columns]
+    sides = [_side(column) for column, _ in columns]
     head = "".join(
         f'<th class="{side}" aria-sort="none" tabindex="0">{html.escape(str(column.header))}</th>'
         for side, (column, _) in zip(sides, columns, strict=True)
@@ -110,9 +116,14 @@ def _table(table: Table) -> str:
         "<tr>" + "".join(_cell(cells[i], side) for side, (_, cells) in zip(sides, columns, strict=True)) + "</tr>"
         for i in range(table.row_count)
     )
-    title = f"<caption>{html.escape(str(table.title))}</caption>" if table.title else ""
+    title = f"<h3>{html.escape(str(table.title))}</h3>" if table.title else ""
     header = f"<thead><tr>{head}</tr></thead>" if table.show_header else ""
-    return f'<div class="wide"><table>{title}{header}<tbody>{rows}</tbody></table></div>'
+    return f'{title}<div class="wide"><table>{header}<tbody>{rows}</tbody></table></div>'
+
+
+def _side(column: Column) -> str:
+    """Numbers to the right; text that the terminal does not wrap is whole here, too."""
+    return "right" if column.justify == "right" else "whole" if column.no_wrap else "left"
 
 
 def _cell(cell: Any, side: str) -> str:

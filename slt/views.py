@@ -26,6 +26,11 @@ def of_results(results: Sequence[Result], title: str = "", provenance: dict[str,
     return Section(title, content, figures, provenance or {})
 
 
+def of_criteria(result: Result, title: str = "", provenance: dict[str, Any] | None = None) -> Section:
+    """What `slt criteria` estimates; raises as `tables.criteria_table`."""
+    return Section(title, tables.criteria_table(result), {}, provenance or {})
+
+
 def of_bounds(report: BoundReport, title: str = "", provenance: dict[str, Any] | None = None) -> Section:
     """Certificates, the stopping curve and the measures of `slt bound`."""
     figures: dict[str, Callable[[], Any]] = {
@@ -56,5 +61,5 @@ def stored(path: str | os.PathLike) -> Section:
         return of_bounds(report, path.name, store.provenance(path))
     results = store.load(path)
     if "waic" in results[0].estimates:
-        return Section(path.name, tables.criteria_table(results[0]), {}, store.provenance(path))
+        return of_criteria(results[0], path.name, store.provenance(path))
     return of_results(results, path.name, store.provenance(path))

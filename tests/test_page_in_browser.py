@@ -1,5 +1,6 @@
 """The page of `slt report --html` as headless Chromium shows it, on a desk and on a phone."""
 
+import math
 import shutil
 
 import pytest
@@ -37,7 +38,7 @@ def page(tmp_path_factory):
     points = [point._replace(settings=point.settings | {"nbeta": 200.0}) for point in points]
     store.save(points, folder / "profile.nc", config='[model]\nbuiltin = "x2y2"\n' + "# a long comment" * 20)
     store.save_tables(make_report()._asdict(), folder / "bound.nc", kind="bound")
-    values = {"b": 9.5, "c": 10.25, "a": 0.75}
+    values = {"b2": 9.5, "none": math.nan, "b10": 10.25, "a": 0.75}
     store.save_rows([make_row(case, value, exact=value) for case, value in values.items()], folder / "rows.csv")
     html, parts = folder / "page.html", ("profile.nc", "bound.nc", "rows.csv")
     done = CliRunner().invoke(cli, ["report", *(str(folder / part) for part in parts), "--html", str(html)])
@@ -87,11 +88,11 @@ def test_a_click_on_a_header_sorts_by_value_and_another_turns_it_round(browser, 
     browser.open(page, width=1280)
     titles = browser.run("[...document.querySelectorAll('section:last-of-type th')].map(head => head.textContent)")
     case, exact = titles.index("case"), titles.index("exact at nβ")
-    assert browser.run(COLUMN.format(case)) == ["b", "c", "a"]
+    assert browser.run(COLUMN.format(case)) == ["b2", "none", "b10", "a"]
     for index, order, direction in (
-        (exact, ["a", "b", "c"], "ascending"),
-        (exact, ["c", "b", "a"], "descending"),
-        (case, ["a", "b", "c"], "ascending"),
+        (exact, ["a", "b2", "b10", "none"], "ascending"),
+        (exact, ["b10", "b2", "a", "none"], "descending"),
+        (case, ["a", "b2", "b10", "none"], "ascending"),
     ):
         browser.click("section:last-of-type th", index)
         assert browser.run(COLUMN.format(case)) == order
