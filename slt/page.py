@@ -16,7 +16,7 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; p
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; border-bottom: 1px solid var(--line); margin-top: 2.5rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 0; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; margin: .3rem 0 .8rem; }
-tr > :first-child { position: sticky; left: 0; background: Canvas; }
+tr > :first-child { position: sticky; left: 0; z-index: 1; background: Canvas; }
 th, td { padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 .right { text-align: right; font-variant-numeric: tabular-nums; } .right, .whole, th { white-space: nowrap; }
 th[aria-sort] { cursor: pointer; } th[aria-sort]::after { content: " ↕"; opacity: .4; }
