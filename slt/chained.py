@@ -31,6 +31,8 @@ HEAT = 0.04
 BLOCKS = 12
 """Stretches of the main run; after the fourth the run may end early."""
 CURVATURE_ROWS = 1024
+RESTARTS = 2
+"""How often a run in which a chain diverges starts again at half the step; after that the chain is left out."""
 STRETCHES, RELAX = 3, 40
 """How often hot chains are driven outwards, and the steps they relax in between."""
 
@@ -49,6 +51,12 @@ def chained_result(target: Target, options: Options) -> Result:
     tune_key, run_key, heat_key = jax.random.split(jax.random.key(options.seed), 3)
     plan, positions = _warm_up(tune_key, target, options)
     chains, records = _run(run_key, target, options, plan, positions)
+    for restart in range(1, RESTARTS + 1):
+        if _is_finite(records):
+            break
+        plan, options = _halved(target, options, plan, records)
+        key = jax.random.fold_in(run_key, restart)
+        chains, records = _run(key, target, options, plan, positions, to_the_end=restart == RESTARTS)
     heat = _heat(heat_key, target, plan, chains)
     return _result(target, options, plan, records, heat)
 
@@ -107,9 +115,9 @@ def _grown(batch: int, wanted: float, num_data: int) -> int:
 
 
 def _run(
-    key: Key, target: Target, options: Options, plan: Plan, positions: Params
+    key: Key, target: Target, options: Options, plan: Plan, positions: Params, *, to_the_end: bool = False
 ) -> tuple[list[Chains], list[Record]]:
-    """The main run in blocks, each checkpointed, both groups in turn."""
+    """The main run in blocks, each checkpointed, both groups in turn; a divergence ends it unless told otherwise."""
     full = plan.batch_size >= target.num_data
     thinning = 1 if full else 5
     runs, chains = [], []
@@ -127,6 +135,8 @@ def _run(
         for g, run in enumerate(runs):
             chains[g], new = _block(run, chains[g], target, options, draws, i, g)
             records[g] = join_records(records[g], new) if i else new
+        if not (to_the_end or _is_finite(records)):
+            break
         if i >= 3 and _is_enough(target, options, records):
             break
     return chains, records
@@ -141,6 +151,18 @@ def _block(
     return advance_with_progress(
         run, chains, target.data, draws, progress=options.progress, checkpoint=path, label=label, watch=watch
     )
+
+
+def _is_finite(records: Sequence[Record]) -> bool:
+    return all(bool(np.isfinite(np.asarray(record.loss)).all()) for record in records)
+
+
+def _halved(target: Target, options: Options, plan: Plan, records: Sequence[Record]) -> tuple[Plan, Options]:
+    """Half the step at the same h alpha; what the run that diverged has spent is spent."""
+    gradients = sum(int(np.sum(record.num_gradients, dtype=np.int64)) for record in records)
+    spent = plan.spent + gradients * plan.batch_size * target.gradients_per_row(plan.batch_size)
+    path = options.checkpoint and options.checkpoint.with_name(f"{options.checkpoint.name}-again")
+    return Plan(plan.step_size / 2, 2 * plan.friction, plan.batch_size, spent), options._replace(checkpoint=path)
 
 
 def _watch_chains(watch: Watch, group: int, positions: Params) -> None:

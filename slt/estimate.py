@@ -1,5 +1,6 @@
 """`estimate_llc`: a target in, a number with an error bar and a verdict out, no hyperparameters asked for."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -133,6 +134,8 @@ def _judge_minimum(target: Target, result: Result) -> Verdict | None:
     is not negligible, L-BFGS looks for the lower energy itself.
     """
     estimate = result.estimates["llc"]
+    if not math.isfinite(estimate.value):
+        return None
     size = max(estimate.value, 0.25)
     reach = (target.nbeta * target.gradient_norm) ** 2 / (2 * max(target.precision, 1e-12))
     gap = deficit(target) if reach > 0.02 * size else 0.0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import assert_agrees
 
+from slt import chained
 from slt._types import Estimate
 from slt.estimate import estimate_llc, llc_profile
 from slt.geometry.curvature import harmonic_llc, hessian_eigenvalues
@@ -182,3 +183,34 @@ def test_wrong_calls_say_what_is_wrong(options, message):
     target = potential_target(lambda w: jnp.sum(w**2), jnp.zeros(2), nbeta=10.0)
     with pytest.raises(ValueError, match=message):
         estimate_llc(target, **options)
+
+
+def misjudge(monkeypatch, factor):
+    """Tuning that ends with a step so many times the right one."""
+    tune = chained._warm_up
+
+    def too_bold(*args):
+        plan, positions = tune(*args)
+        return plan._replace(step_size=factor * plan.step_size, friction=plan.friction / factor), positions
+
+    monkeypatch.setattr(chained, "_warm_up", too_bold)
+
+
+def test_a_run_that_diverges_starts_again_at_half_the_step(monkeypatch, tmp_path):
+    """h sqrt(curvature) of 2.8, beyond the stable 2, and then 1.4."""
+    target, exact = wide_quadratic()
+    misjudge(monkeypatch, 4.0)
+    result = estimate_llc(target, max_gradients=100_000, checkpoint=tmp_path / "run")
+    assert result.verdict.status == "converged"
+    assert result.diagnostics["divergences"] == 0
+    assert 1.3 < result.settings["step_size"] * 201**0.5 < 1.5
+    assert_agrees(result.estimates["llc"], exact, resolution=2.0, false_fail=FALSE_FAIL)
+    assert {path.name.split("-block")[0] for path in tmp_path.iterdir()} == {"run", "run-again"}
+
+
+def test_a_run_that_diverges_at_every_step_is_not_called_a_number(monkeypatch):
+    misjudge(monkeypatch, 100.0)
+    result = estimate_llc(wide_quadratic()[0], max_gradients=20_000)
+    assert result.verdict.status == "not converged"
+    assert "diverged" in result.verdict.reasons[0]
+    assert np.isnan(result.estimates["llc"].value)
