@@ -1,6 +1,7 @@
 """The public names; each is imported when it is first asked for."""
 
 from . import certify as certify
+from . import comparison as comparison
 from . import config as config
 from . import experiment as experiment
 from . import plotting as plotting
@@ -12,6 +13,11 @@ from ._types import Estimate as Estimate
 from ._types import Info as Info
 from ._types import Sampler as Sampler
 from .calibration import calibrate as calibrate
+from .comparison import Subject as Subject
+from .comparison import compare as compare
+from .comparison import correlations as correlations
+from .comparison import mlp_subject as mlp_subject
+from .comparison import potential_subject as potential_subject
 from .criteria import estimate_criteria as estimate_criteria
 from .draws import Draws as Draws
 from .draws import Result as Result

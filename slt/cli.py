@@ -102,6 +102,49 @@ def bound(config: Path, output: Path | None, overwrite: bool, quiet: bool, figur
 
 
 @cli.command()
+@click.argument("sources", nargs=-1, required=True, metavar="CONFIG|CHECKPOINT|POTENTIAL...")
+@click.option(
+    "--measures",
+    help="Some of llc, criteria, free_energy, curvature, gradients, volumes, certificate and losses, "
+    "joined by commas; all if left out.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every run.")
+@click.option("--output", type=click.Path(path_type=Path), help="Where the result goes, .zarr or .nc.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@click.option("--quiet", is_flag=True, help="No progress, no tables.")
+@with_figures
+def compare(
+    sources: tuple[str, ...],
+    measures: str | None,
+    seed: int,
+    output: Path | None,
+    overwrite: bool,
+    quiet: bool,
+    figures: Path | None,
+) -> None:
+    """Every measure of one minimum, or of several, in one table: each with its error, or why it is not available.
+
+    A minimum is a configuration, a checkpoint, or a potential of the catalogue by name (`slt potentials`).
+
+    slt compare data/digits_mlp.safetensors
+
+    slt compare quad_r5_d20 x2y2
+    """
+    from slt import experiment, store, views
+    from slt.comparison import run
+
+    subjects, text = experiment.subjects_of(sources)
+    path = store.check_output(output or Path("results") / "comparison.zarr", overwrite=overwrite)
+    names = [name.strip() for name in measures.split(",") if name.strip()] if measures else None
+    with Console(stderr=True).status("starting") as status:
+        say = (lambda _: None) if quiet else status.update
+        found = run.compare(subjects, measures=names, seed=seed, say=say)
+    store.save_tables(found._asdict(), path, kind="comparison", config=text, overwrite=overwrite)
+    _show(views.of_comparison(found), quiet=quiet, figures=figures)
+    click.echo(f"Stored in {path}.")
+
+
+@cli.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|CHECKPOINT|RESULT")
 @click.option("--output", type=click.Path(path_type=Path), help="Where a new result goes, .zarr or .nc.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")

@@ -15,7 +15,8 @@ from rich.progress import Progress
 
 from slt.cache import cached
 from slt.calibration import Calibration, calibrate
-from slt.config import Config, target_hash
+from slt.comparison import Subject, mlp_subject, potential_subject
+from slt.config import Config, read_config, target_hash
 from slt.criteria import estimate_criteria
 from slt.draws import Result, ValidationRow
 from slt.estimate import estimate_llc, llc_profile
@@ -123,6 +124,54 @@ def config_volumes(config: Config, *, threshold: float) -> list[VolumeRow]:
     else:
         target = _network_target(config)[0](None)
     return basin_volumes(target, threshold=threshold, seed=config.run.seed)
+
+
+def subjects_of(sources: Sequence[str]) -> tuple[dict[str, Subject], str]:
+    """What `slt compare` is given, by name: configurations, checkpoints and names of the catalogue; and the TOML text.
+
+    Raises:
+        FileNotFoundError, ValueError: a source that is neither a file that can be read nor a name of the catalogue.
+    """
+    subjects, texts = {}, []
+    for source in sources:
+        if Path(source).suffix in (".toml", ".safetensors"):
+            config, text = read_config(source)
+            name, subject = Path(source).stem, _config_subject(config)
+        else:
+            name, subject, text = source, potential_subject(source), f'[model]\nbuiltin = "{source}"\n'
+        if name in subjects:
+            raise ValueError(f"compare: {name!r} is given twice; each minimum needs a name of its own.")
+        subjects[name] = subject
+        texts.append(f"# {name}\n{text}")
+    return subjects, "\n".join(texts)
+
+
+def _config_subject(config: Config) -> Subject:
+    """At the first localisation of the configuration."""
+    posterior = config.posterior
+    gamma = posterior.localization[0] if posterior.localization else None
+    if config.model.builtin is not None:
+        nbeta = posterior.inverse_temperature or VALIDATION_NBETA
+        return potential_subject(config.model.builtin, nbeta=nbeta, localization=1.0 if gamma is None else gamma)
+    if posterior.parameters:
+        raise ValueError(
+            "compare: posterior.parameters selects a block; leave it out, since a comparison is of whole models."
+        )
+    assert config.model.checkpoint is not None
+    assert config.data.file is not None
+    params, metadata = networks.load_checkpoint(config.model.checkpoint)
+    rows = load_npz(config.data.file, scale=config.data.scale or 1.0)
+    train, test = split(rows, config.data.num_test or 0, seed=config.data.split_seed or 0)
+    return mlp_subject(
+        params,
+        train,
+        test if len(test["targets"]) else None,
+        activation=metadata["activation"],
+        loss=config.model.loss or "cross_entropy",
+        inverse_temperature=posterior.inverse_temperature,
+        localization=gamma,
+        weight_decay=float(metadata.get("weight_decay", 0.0)),
+    )
 
 
 def sweep(configs: Sequence[Config], folder: str | Path, *, map: Callable[..., Any] = map) -> list[list[Result]]:

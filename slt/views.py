@@ -1,12 +1,13 @@
 """What a reader sees of each kind of result: its tables, and its figures by file name, drawn when asked for."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from slt import plotting, store, tables
-from slt.draws import Result, ValidationRow
+from slt.draws import COMPARISON_ROWS, Comparison, Result, ValidationRow
 from slt.pac_bayes.report import ROWS, BoundReport
 from slt.page import Section
 
@@ -42,13 +43,23 @@ def of_bounds(report: BoundReport, title: str = "", provenance: dict[str, Any] |
     return Section(title, tables.bound_report_table(report), figures, provenance or {})
 
 
+def of_comparison(found: Comparison, title: str = "", provenance: dict[str, Any] | None = None) -> Section:
+    """Every measure of every minimum of `slt compare`."""
+    figures: dict[str, Callable[[], Any]] = {}
+    if any(row.known for row in found.measures):
+        figures["comparison.png"] = lambda: plotting.plot_comparison(found)
+    if any(math.isfinite(row.value) for row in found.correlations):
+        figures["correlations.png"] = lambda: plotting.plot_correlations(found)
+    return Section(title, tables.comparison_table(found), figures, provenance or {})
+
+
 def of_rows(rows: Sequence[ValidationRow], title: str = "") -> Section:
     """The rows of `slt validate`."""
     return Section(title, tables.validation_table(rows), {"validation.png": lambda: plotting.plot_validation(rows)})
 
 
 def stored(path: str | os.PathLike) -> Section:
-    """Of a file that `slt estimate`, `series`, `criteria`, `bound` or `validate` wrote, with its provenance.
+    """Of a file that `slt estimate`, `series`, `criteria`, `bound`, `compare` or `validate` wrote, with its provenance.
 
     Raises:
         FileNotFoundError, ValueError: as `store.load`.
@@ -59,6 +70,9 @@ def stored(path: str | os.PathLike) -> Section:
     if store.stored_kind(path) == "bound":
         report = BoundReport(**store.load_tables(path, ROWS, kind="bound"))
         return of_bounds(report, path.name, store.provenance(path))
+    if store.stored_kind(path) == "comparison":
+        found = Comparison(**store.load_tables(path, COMPARISON_ROWS, kind="comparison"))
+        return of_comparison(found, path.name, store.provenance(path))
     results = store.load(path)
     if "waic" in results[0].estimates:
         return of_criteria(results[0], path.name, store.provenance(path))

@@ -4,6 +4,8 @@ from slt.plotting.bounds import plot_certificates as plot_certificates
 from slt.plotting.bounds import plot_measures as plot_measures
 from slt.plotting.bounds import plot_stopping as plot_stopping
 from slt.plotting.calibration import plot_calibration as plot_calibration
+from slt.plotting.comparison import plot_comparison as plot_comparison
+from slt.plotting.comparison import plot_correlations as plot_correlations
 from slt.plotting.evidence import plot_free_energy as plot_free_energy
 from slt.plotting.geometry import plot_density as plot_density
 from slt.plotting.geometry import plot_rank_by_layer as plot_rank_by_layer

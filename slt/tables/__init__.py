@@ -7,6 +7,8 @@ from slt.tables.base import number as number
 from slt.tables.base import plus_minus as plus_minus
 from slt.tables.base import verdict as verdict
 from slt.tables.bounds import bound_report_table as bound_report_table
+from slt.tables.comparison import comparison_table as comparison_table
+from slt.tables.comparison import correlation_table as correlation_table
 from slt.tables.criteria import criteria_table as criteria_table
 from slt.tables.exact import exact_table as exact_table
 from slt.tables.llc import agrees as agrees

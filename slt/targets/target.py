@@ -220,6 +220,26 @@ def potential_target(
     )
 
 
+def at_temperature(target: Target, inverse_temperature: float) -> Target:
+    """The same loss, data and gamma at another beta; weight decay stays part of what is tempered, so w* its minimum.
+
+    Raises:
+        ValueError: beta not positive.
+    """
+    beta = check_temperature(inverse_temperature, max(target.num_data, 2))
+    nbeta, log_prior, draw_prior = target.num_data * beta, target.log_prior, target.draw_prior
+    decay = (target.precision - target.localization) * beta / target.inverse_temperature
+    if decay:
+        log_prior, draw_prior = gaussian_prior(target.minimum, target.localization, decay)
+    return target._replace(
+        energy=Partial(_energy, target.loss, log_prior, jnp.asarray(nbeta)),
+        log_prior=log_prior,
+        draw_prior=draw_prior,
+        inverse_temperature=beta,
+        precision=target.localization + decay,
+    )
+
+
 def _energy(excess: Energy, log_prior: Callable[[Params], Scalar], nbeta: Scalar, w: Params, batch: Batch) -> Scalar:
     return nbeta * excess(w, batch) - log_prior(w)
 
