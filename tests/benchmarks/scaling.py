@@ -1,6 +1,6 @@
 """Weak scaling over devices and Dask workers, and cost against parameters, data, chains and draws.
 
-Weak scaling: two chains for each of 1 and 2 host devices (each held to one core), and one configuration for each of 1
+Weak scaling: two chains for each of 1 and 2 host devices (on as many cores), and one configuration for each of 1
 and 2 Dask workers; efficiency is the time of one over the time of two. Cost: CPU seconds of `sample` on tanh networks
 as one quantity grows and the others stay, with the exponent that fits best.
 Run: python tests/benchmarks/scaling.py [devices workers cost]
@@ -54,8 +54,9 @@ def timed(width: int, rows: int, chains: int, draws: int, devices: int = 1) -> t
 def devices() -> None:
     found = {}
     for count in (1, 2):
-        flags = f"--xla_force_host_platform_device_count={count} --xla_cpu_multi_thread_eigen=false"
-        program = f"from scaling import timed; print(*timed(256, 1024, {2 * count}, 100, {count}))"
+        flags = f"--xla_force_host_platform_device_count={count}"
+        cores = f"import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{count}])"
+        program = f"{cores}; from scaling import timed; print(*timed(256, 1024, {2 * count}, 100, {count}))"
         environment = os.environ | {"XLA_FLAGS": flags}
         done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=Path(__file__).parent, text=True,
                               stdout=subprocess.PIPE, check=True)  # fmt: skip
