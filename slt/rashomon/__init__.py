@@ -9,6 +9,9 @@ from slt.rashomon.measures import ensemble_llc as ensemble_llc
 from slt.rashomon.measures import equipartition as equipartition
 from slt.rashomon.measures import frequencies as frequencies
 from slt.rashomon.measures import rank_correlation as rank_correlation
+from slt.rashomon.minima import Minima as Minima
+from slt.rashomon.minima import find_minima as find_minima
+from slt.rashomon.minima import mlp_residuals as mlp_residuals
 from slt.rashomon.paths import bezier as bezier
 from slt.rashomon.paths import explore as explore
 from slt.rashomon.paths import match_units as match_units

@@ -23,7 +23,7 @@ from slt.targets.networks import regularised
 STRETCH = 200
 """Training steps between two looks at how many runs have reached the asked loss."""
 TOGETHER = 16
-"""Runs that settle side by side; all of them wait for the slowest."""
+"""Runs that are worked on side by side; all of them wait for the slowest."""
 
 
 class Ensemble(NamedTuple):
@@ -161,9 +161,20 @@ def settle(
         start = (0, x, value(x), jnp.asarray(1e-3, x.dtype), jnp.asarray(False))
         return jax.lax.while_loop(unfinished, step, start)[1:3]
 
-    batch = jax.jit(lambda params, data: jax.lax.map(lambda w: one_run(w, data), params, batch_size=TOGETHER))
-    flat, lowest = batch(params, data)
+    flat, lowest = in_groups(one_run, params, data)
     return jax.tree.map(np.asarray, (jax.vmap(unravel)(flat), lowest))
+
+
+def in_groups(function: Callable[[Params, Batch], Any], params: Params, data: Batch) -> Any:
+    """Function(w, data) of every run, `TOGETHER` at a time.
+
+    The last group is filled up by repeating its last run: a smaller one would be compiled a second time.
+    """
+    runs = jax.tree.leaves(params)[0].shape[0]
+    size = min(TOGETHER, runs)
+    filled = jax.tree.map(lambda a: np.concatenate([a, np.repeat(a[-1:], -runs % size, axis=0)]), params)
+    compiled = jax.jit(lambda w, rows: jax.lax.map(lambda x: function(x, rows), w, batch_size=size))
+    return jax.tree.map(lambda a: np.asarray(a)[:runs], compiled(filled, data))
 
 
 def _where(condition: Array, yes: Any, no: Any) -> Any:

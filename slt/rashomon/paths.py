@@ -9,6 +9,7 @@ arXiv:1802.10026.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -49,24 +50,7 @@ def walk(
         ValueError: a step that is not positive, an end that is not in the set to the tolerance.
     """
     _check("walk", residuals, start, goal, step, tolerance)
-    move = _mover(residuals, tolerance)
-
-    @jax.jit
-    def run(start: Array, goal: Array) -> tuple:
-        def unfinished(carry: tuple) -> Array:
-            i, x, _, going = carry
-            return going & (i < max_steps) & (jnp.linalg.norm(goal - x) > step)
-
-        def body(carry: tuple) -> tuple:
-            i, x, points, _ = carry
-            new, good = move(x, goal - x, jnp.asarray(step, x.dtype))
-            good = good & (jnp.linalg.norm(goal - new) < jnp.linalg.norm(goal - x) - 0.01 * step)
-            x = jnp.where(good, new, x)
-            return i + 1, x, points.at[i].set(x), good
-
-        empty = jnp.zeros((max_steps, start.size), start.dtype)
-        return jax.lax.while_loop(unfinished, body, (0, start, empty, jnp.asarray(True)))
-
+    run = _walker(residuals, step, tolerance, max_steps)
     taken, _, points, going = run(jnp.asarray(start), jnp.asarray(goal))
     kept = int(taken) - (not bool(going))
     return _path(residuals, [np.asarray(start), *np.asarray(points[:kept])], goal, step, tolerance, int(taken))
@@ -192,6 +176,31 @@ def match_units(params: dict, reference: dict) -> dict:
     }
 
 
+@lru_cache(maxsize=16)
+def _walker(residuals: Residuals, step: float, tolerance: float, max_steps: int) -> Callable:
+    """(start, goal) -> (steps, last point, all points, whether it was still going), compiled once for many pairs."""
+    move = _mover(residuals, tolerance)
+
+    @jax.jit
+    def run(start: Array, goal: Array) -> tuple:
+        def unfinished(carry: tuple) -> Array:
+            i, x, _, going = carry
+            return going & (i < max_steps) & (jnp.linalg.norm(goal - x) > step)
+
+        def body(carry: tuple) -> tuple:
+            i, x, points, _ = carry
+            new, good = move(x, goal - x, jnp.asarray(step, x.dtype))
+            good = good & (jnp.linalg.norm(goal - new) < jnp.linalg.norm(goal - x) - 0.01 * step)
+            x = jnp.where(good, new, x)
+            return i + 1, x, points.at[i].set(x), good
+
+        empty = jnp.zeros((max_steps, start.size), start.dtype)
+        return jax.lax.while_loop(unfinished, body, (0, start, empty, jnp.asarray(True)))
+
+    return run
+
+
+@lru_cache(maxsize=16)
 def _mover(residuals: Residuals, tolerance: float) -> Callable:
     """(point, direction, length) -> (point on the set, whether it is within the tolerance)."""
 
@@ -228,19 +237,38 @@ def _path(
     """Join the goal where it is within a step, then halve segments until their middles are in the set too."""
     near = bool(np.linalg.norm(points[-1] - goal) <= step)
     chain = np.asarray([*points, goal] if near else points)
-    measure = jax.jit(jax.vmap(lambda x: 0.5 * jnp.sum(residuals(x) ** 2)))
-    project = jax.jit(jax.vmap(lambda x: _project(residuals, x, 1e-6 * tolerance)[0]))
+    measure, project = _on_chains(residuals, tolerance)
     middle_loss = np.zeros(0)
     for _ in range(HALVINGS):
         middles = (chain[1:] + chain[:-1]) / 2
-        middle_loss = np.asarray(measure(jnp.asarray(middles)))
+        middle_loss = measure(middles)
         bad = np.flatnonzero(middle_loss > tolerance)
         if not len(bad):
             break
-        chain = np.insert(chain, bad + 1, np.asarray(project(jnp.asarray(middles[bad]))), axis=0)
-    loss = np.asarray(measure(jnp.asarray(chain)))
+        chain = np.insert(chain, bad + 1, project(middles[bad]), axis=0)
+    loss = measure(chain)
     barrier = float(max(loss.max(), middle_loss.max(initial=0.0)))
     return Connection(chain, loss, _arc(chain), near and barrier <= tolerance, barrier, tried)
+
+
+@lru_cache(maxsize=16)
+def _on_chains(residuals: Residuals, tolerance: float) -> tuple[Callable, Callable]:
+    """|r|^2/2 and the projection, of every point of a chain; padded to few lengths, as each one is compiled."""
+
+    def padded(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
+        compiled = jax.jit(jax.vmap(function))
+
+        def call(points: np.ndarray) -> np.ndarray:
+            room = max(64, 2 ** (len(points) - 1).bit_length()) - len(points)
+            filled = np.concatenate([points, np.repeat(points[-1:], room, axis=0)])
+            return np.asarray(compiled(jnp.asarray(filled)))[: len(points)]
+
+        return call
+
+    return (
+        padded(lambda x: 0.5 * jnp.sum(residuals(x) ** 2)),
+        padded(lambda x: _project(residuals, x, 1e-6 * tolerance)[0]),
+    )
 
 
 def _arc(points: np.ndarray) -> np.ndarray:

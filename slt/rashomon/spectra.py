@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from slt._types import Batch, Params, Scalar
+from slt.rashomon.ensemble import in_groups
 
 THRESHOLDS = tuple(10.0**-k for k in range(12, 0, -1))
 """Of eigenvalues relative to the largest, from 1e-12 to 1e-1 [1]."""
@@ -60,16 +61,12 @@ def spectra(objective: Callable[[Params, Batch], Scalar], params: Params, data: 
     if flat.size > 2000:
         raise ValueError(f"spectra: {flat.size} parameters a run; dense Hessians of an ensemble are formed up to 2000.")
 
-    @jax.jit
-    def all_runs(params: Params, data: Batch) -> tuple[Array, Array]:
-        def one_run(w: Params) -> tuple[Array, Array]:
-            x = ravel_pytree(w)[0]
-            gradient = jax.grad(lambda y: objective(unravel(y), data))
-            return jax.jacfwd(gradient)(x), gradient(x)
+    def one_run(w: Params, data: Batch) -> tuple[Array, Array]:
+        x = ravel_pytree(w)[0]
+        gradient = jax.grad(lambda y: objective(unravel(y), data))
+        return jax.jacfwd(gradient)(x), gradient(x)
 
-        return jax.lax.map(one_run, params, batch_size=64)
-
-    hessians, gradients = (np.asarray(a) for a in all_runs(params, data))
+    hessians, gradients = in_groups(one_run, params, data)
     finite = np.isfinite(hessians).all((1, 2)) & np.isfinite(gradients).all(1)
     if not finite.all():
         raise ValueError(f"spectra: run {int(np.argmin(finite))} is not finite there; leave out runs that diverged.")
