@@ -23,7 +23,7 @@ def plot_near_zero(counts: Mapping[str, Mapping[int, Int[np.ndarray, " run"]]], 
         maximum: width -> the most there can be, drawn as a dotted line.
     """
     rows, widths = len(counts), sorted(next(iter(counts.values())))
-    figure, axes = new_figure(rows, height=1.8 * rows + 0.6, ncols=len(widths), squeeze=False)
+    figure, axes = new_figure(rows, height=1.8 * rows + 0.6, ncols=len(widths), squeeze=False, sharex="col")
     figure.set_size_inches(1.3 * len(widths) + 1.5, 1.8 * rows + 0.6)
     for ax, width in zip(axes[0], widths, strict=True):
         ax.set_title(f"width {width}", fontsize=8)
@@ -35,6 +35,8 @@ def plot_near_zero(counts: Mapping[str, Mapping[int, Int[np.ndarray, " run"]]], 
             ax.hist(found, bins=np.arange(low - 0.5, high + 1.5), color=BLUE)
             ax.axvline(maximum[width], color=VERMILION, ls=":")
             ax.tick_params(labelsize=7)
+            ax.locator_params(axis="x", integer=True, nbins=4)
+            ax.locator_params(axis="y", integer=True, nbins=4)
     figure.supxlabel("near-zero Hessian eigenvalues (dotted: most possible)", fontsize=9)
     return figure
 
@@ -82,7 +84,7 @@ def plot_wells(flow: Wells, *, title: str = "") -> Figure:
     for line, well in zip(flow.lines, flow.well, strict=True):
         ax.plot(*line.T, color=colours[well], lw=0.6, alpha=0.7)
     ax.plot(*flow.end.T, ".", color="black", ms=3)
-    shares = ", ".join(f"well {w}: {share:.0%}" for w, share in flow.share().items())
+    shares = ", ".join(f"{'neither' if w < 0 else f'well {w}'}: {share:.0%}" for w, share in flow.share().items())
     ax.set(xlabel="w₁", ylabel="w₂", title=f"{title}  {shares}".strip(), aspect="equal")
     return figure
 
