@@ -287,6 +287,7 @@ figure.savefig(FIGURES / "rank_kinds.png", dpi=80)
 # - C10: rank H = rank G at perfect fits, and not for raw logits nor at other critical points. Confirmed.
 # - C11: merged inputs have equal gradients in every later weight, and the rank falls by as many. Confirmed.
 # - C28: the trivial dimensions are those of the symmetries that every network of the kind has, one a ReLU unit and none
-#   for tanh. Training does not seek more of them; most flat directions are another function, equally good on the data.
+#   for tanh, and here and there what a unit frees that is never on. Training does not seek more of them; most flat
+#   directions lead to another function, equally good on the data.
 # - C1, C2: the Hessian splits exactly, and its second part dies with the loss; the kernel and the activations part
 #   where gradients vanish.

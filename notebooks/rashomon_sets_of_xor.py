@@ -196,8 +196,9 @@ plot_paths(paths, tolerance=1e-8).savefig(FIGURES / "rashomon_path.png", dpi=80)
 plot_paths(failed, tolerance=1e-8).savefig(FIGURES / "rashomon_no_path.png", dpi=80)
 
 # %% [markdown]
-# With four hidden units the set is one piece as far as we looked, so that "basin" is the wrong word for what a run
-# ends in. With two it falls apart, and no way across was found, by walks or by curves; a failed search is no proof.
+# With four hidden units every walk arrives: the set is one piece as far as we looked, and "basin" is the wrong word for
+# what a run ends in. With two it falls apart; nearly no walk arrives, nor does the curve. A failed search is no proof
+# that there is no path. The Bézier curve is too stiff to stay in so thin a set, even where the walk shows that one can.
 #
 # ## 5. A thin set with a wide well (C25)
 #
@@ -222,7 +223,8 @@ print({f"well {w}": f"{s:.0%}" for w, s in flow.share().items()})
 #
 # At the bottom all tanh minima have the same dimension, so dimension cannot tell which of them will be found (C12). The
 # functions they compute away from the four data do differ. Call two networks alike if they answer alike on a grid of
-# points of [-1, 2]². How many kinds are there, and how consistent are the runs, as the network grows?
+# points of [-1, 2]². How many kinds are there, and how consistent are the runs, as the network grows? The surprisal of
+# a run is -log of the share of runs that found its function [nats].
 
 # %%
 corner = np.stack(np.meshgrid(np.linspace(-1, 2, 5), np.linspace(-1, 2, 5)), -1).reshape(-1, 2)
@@ -230,12 +232,19 @@ for width in WIDTHS:
     minima = found["tanh", width]
     answers = np.asarray(jax.vmap(lambda w: mlp_apply(w, corner)[:, 0])(minima.params) > 0.5)
     share, number = frequencies(answers)
-    agreement = np.mean([np.mean(answers == other) for other in answers])
+    each = np.array([(np.mean(answers == one) * len(answers) - 1) / (len(answers) - 1) for one in answers])
+    error = 2 * each.std() / len(each) ** 0.5  # of a mean over pairs
     mean, spread = equipartition(share)
     print(f"width {width}: {len(np.unique(number))} functions in {len(share)} runs, commonest {share.max():.0%}; "
-          f"two runs agree on {agreement:.0%} of points; -log frequency {mean:.1f} ± {spread:.1f} nats")  # fmt: skip
+          f"two runs agree on {each.mean():.1%} ± {error:.1%}; surprisal {mean:.1f} ± {spread:.1f}")  # fmt: skip
 
 # %% [markdown]
+# Dimension predicts nothing, and yet some functions are found far more often than others. Does anything else predict
+# it? `tests/benchmarks/boolean_frequency.py` asks this of 1200 trainings on Boolean functions of which a part is shown:
+# with four bits the log det of the non-zero eigenvalues, the bits of the basin, λ̂ and the norm all fall as the
+# frequency rises, for tanh and for ReLU. Frequent functions have soft walls (C22): not the floor of a basin but its
+# walls decide how often it is found.
+#
 # ## 7. How many directions matter, against width? (C29)
 #
 # Where training stopped, the number of eigenvalues that are *not* near zero grows with width; at the bottom it is four,
@@ -253,10 +262,13 @@ for level in (1e-4, 1e-3, 1e-2):
 # ## What to take away
 #
 # - C21: for tanh there is no distribution of dimensions, only of how early one stopped. For ReLU there is: d - 4 and
-#   d - 3, mode one below the maximum, and the maximal ones become rare as width grows.
-# - C23: flat slices and paths along the zero-eigenspace: confirmed. C14: one connected piece from width 4 on, not at 2.
-# - C20: two ends of one path compute different functions away from the data. Not *linearly* connected: every straight
-#   line climbs. The set is curved.
-# - C24: true for short nudges, false for long ones; say the length. C25: true, here for half of the plane.
-# - C12: dimension cannot predict what is found where it is the same everywhere. C29: the growth is one of the
-#   threshold.
+#   d - 3. The mode is one below the maximum from width 3 on, and the maximal ones become rare as width grows.
+# - C13: that is also the first half of this claim, for ReLU. The second half, that runs agree more the wider the
+#   network, shows weakly, and only at width 8.
+# - C14: one connected piece from width 4 on, as far as we looked, and many pieces at width 2.
+# - C20: two ends of one path compute different functions away from the data. They are not *linearly* connected: every
+#   straight line climbs. The set is curved.
+# - C23: flat slices, and paths along the zero-eigenspace: confirmed, though straight flat directions end.
+# - C24: true of short nudges, false of long ones; say the length. C25: true, here of half of the plane.
+# - C12: dimension cannot predict what is found where it is the same everywhere; the walls do (C22).
+# - C29: the growth that slowly decelerates is one of the threshold and of stopping; at the bottom there is none.

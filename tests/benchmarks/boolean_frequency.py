@@ -100,7 +100,9 @@ def one_task(name: str, bits: int, shown: int, width: int, activation: str) -> d
         print(f"  {measure:8} rank correlation {c['value']:6.2f} [{c['low']:.2f}, {c['high']:.2f}]  {c['verdict']}")
     print(f"  λ̂ left out, not converged: {left_out}")
     walls = compare_walls(minima.bottom.eigenvalues[good], found["zeros"], number)
-    print(f"  {walls}", flush=True)
+    for group, row in walls.items():
+        print(f"  {group:10} {row['minima']:5d} minima, {row['mean_zeros']:.2f} zeros, log10 of the median non-zero "
+              f"eigenvalue {row['log10_wall']:.3f} ± {row['error']:.3f}", flush=True)  # fmt: skip
     return {
         "dim": minima.flat.shape[1], "fitted": len(good), "exact": int(good.sum()), "functions": len(np.unique(number)),
         "commonest": float(share.max()), "correlations": correlations, "left_out": left_out, "walls": walls,

@@ -86,7 +86,7 @@ def one_case(widths: tuple, data: dict, activation: str, decay: float, runs: int
     return row | {"cpu_seconds": time.process_time() - cpu}
 
 
-def kinds(activation: str, widths: tuple[int, ...], runs: int = 3) -> list[dict]:
+def kinds(activation: str, widths: tuple[int, ...], runs: int = 2) -> list[dict]:
     """Flat dimensions of a few exact XOR fits of every width."""
     rng = np.random.default_rng(0)
     elsewhere = {"inputs": 3 * rng.normal(size=(240, 2)), "targets": np.zeros((240, 1))}
