@@ -153,7 +153,7 @@ def criteria(source: Path, output: Path | None, overwrite: bool, quiet: bool) ->
     """Losses, singular fluctuation, WAIC, WBIC and leave-one-out, of a network or from a stored RESULT.
 
     A configuration without posterior.inverse_temperature is sampled at beta = 1, as WAIC and leave-one-out mean it;
-    posterior.inverse_temperature = 1/log n gives WBIC.
+    posterior.inverse_temperature = 1/log n gives WBIC. Of several localisations it takes the least.
     """
     from slt import config as configuration
     from slt import experiment, store, views
@@ -167,6 +167,29 @@ def criteria(source: Path, output: Path | None, overwrite: bool, quiet: bool) ->
     result = experiment.run_criteria(config, progress=not quiet)
     store.save([result], path, config=text, target_hash=configuration.target_hash(config), overwrite=overwrite)
     _show(views.of_criteria(result), quiet=quiet)
+    click.echo(f"Stored in {path}.")
+
+
+@cli.command("free-energy")
+@click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|CHECKPOINT")
+@click.option("--output", type=click.Path(path_type=Path), help="Where the result goes, .zarr or .nc.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@click.option("--quiet", is_flag=True, help="No table.")
+@with_figures
+def free_energy(source: Path, output: Path | None, overwrite: bool, quiet: bool, figures: Path | None) -> None:
+    """Free energy -log Z by tempering from the prior, and (λ, m) from its growth; for models of few parameters.
+
+    Of several localisations it takes the least.
+    """
+    from slt import config as configuration
+    from slt import experiment, store, views
+
+    config, text = configuration.read_config(source)
+    path = store.check_output(output or Path("results") / f"{source.stem}-free-energy.zarr", overwrite=overwrite)
+    found = experiment.run_free_energy(config)
+    fingerprint = configuration.target_hash(config)
+    store.save_free_energy(found, path, config=text, target_hash=fingerprint, overwrite=overwrite)
+    _show(views.of_free_energy(found), quiet=quiet, figures=figures)
     click.echo(f"Stored in {path}.")
 
 

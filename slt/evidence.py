@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from slt._types import Estimate, Params, Scalar
 from slt.draws import Verdict
-from slt.estimators.free_energy import RlctFit, fit_rlct, thermodynamic_integral
+from slt.estimators.free_energy import FreeEnergy, fit_rlct, thermodynamic_integral
 from slt.estimators.llc import replicate_mean
 from slt.samplers.tempering import Tempered, Tempering, tempered_smc
 from slt.targets.numpyro_models import as_target
@@ -23,24 +23,6 @@ FAR = 1e16
 """n beta to which an analytic potential is followed: it has no data that would end its law."""
 RUNG = 0.6
 """Largest step of the ladder in log n beta, past the first temperature."""
-
-
-class FreeEnergy(NamedTuple):
-    """Free energies along one tempering run, relative to n beta L_n(w*).
-
-    nbeta: of every rung [1]. log_evidence: log Z(n beta) of each replicate [nats], dims (replicate, rung).
-    estimates: "free_energy", by the evidence at the target's n beta, "thermodynamic", by integration over beta up to
-    there, and "rlct", lambda [1]. fit: posterior of (lambda, m), or None with a reason in the verdict.
-    mean_energy: E[n beta (L_n - L_n(w*))] at every rung of each replicate [nats].
-    """
-
-    nbeta: Float[np.ndarray, " rung"]
-    log_evidence: Float[np.ndarray, "replicate rung"]
-    mean_energy: Float[np.ndarray, "replicate rung"]
-    estimates: dict[str, Estimate]
-    fit: RlctFit | None
-    verdict: Verdict
-    settings: dict[str, str | float | int]
 
 
 def estimate_free_energy(

@@ -20,6 +20,8 @@ from slt.config import Config, read_config, target_hash
 from slt.criteria import estimate_criteria
 from slt.draws import Result, ValidationRow
 from slt.estimate import estimate_llc, llc_profile
+from slt.estimators.free_energy import FreeEnergy
+from slt.evidence import estimate_free_energy
 from slt.geometry.volume import VolumeRow
 from slt.series import Series, estimate_series
 from slt.targets import networks
@@ -57,25 +59,42 @@ def run_config(config: Config, *, progress: bool = False, checkpoint: Path | Non
 def run_criteria(config: Config, *, progress: bool = False) -> Result:
     """Criteria of a configuration's network at beta = 1, unless it gives another, with its held-out rows as test data.
 
+    Of several localisations it takes the least: there the posterior is nearest to that of the model's own prior.
+
     Raises:
-        ValueError: a potential, which has no data, several localisations, or an option `estimate_criteria` refuses.
+        ValueError: a potential, which has no data, or an option `estimate_criteria` refuses.
     """
-    if config.model.builtin is not None or len(config.posterior.localization) > 1:
+    if config.model.builtin is not None:
         raise ValueError(
-            "criteria need a network with data and one posterior.localization; the configuration has "
-            f"model.builtin = {config.model.builtin!r} and posterior.localization = {config.posterior.localization}."
+            "criteria need a network with data; the configuration has the potential "
+            f"model.builtin = {config.model.builtin!r}."
         )
     posterior = config.posterior
     if posterior.inverse_temperature is None:
         posterior = posterior.model_copy(update={"inverse_temperature": 1.0})
     build, facts = _network_target(config.model_copy(update={"posterior": posterior}))
-    target = build(posterior.localization[0] if posterior.localization else None)
+    target = build(min(posterior.localization, default=None))
     assert config.data.file is not None
     rows = load_npz(config.data.file, scale=config.data.scale or 1.0)
     _, test = split(rows, config.data.num_test or 0, seed=config.data.split_seed or 0)
     test = test if len(test["targets"]) else None
     result = estimate_criteria(target, test_data=test, progress=progress, **_options(config))
     return result._replace(diagnostics=result.diagnostics | facts)
+
+
+def run_free_energy(config: Config) -> FreeEnergy:
+    """Free energy of a configuration's network at its n beta, or of its potential; of several localisations the least.
+
+    Raises:
+        ValueError: an improper prior, for a network without localisation or weight decay.
+    """
+    gamma = min(config.posterior.localization, default=None)
+    if config.model.builtin is not None:
+        nbeta = config.posterior.inverse_temperature or VALIDATION_NBETA
+        target = _potential_target(potential(config.model.builtin), nbeta, gamma)
+    else:
+        target = _network_target(config)[0](gamma)
+    return estimate_free_energy(target, seed=config.run.seed)
 
 
 def run_series(configs: Mapping[float, Config], folder: Path, *, progress: bool = False) -> Series:

@@ -8,6 +8,7 @@ from typing import Any
 
 from slt import plotting, store, tables
 from slt.draws import COMPARISON_ROWS, Comparison, Result, ValidationRow
+from slt.estimators.free_energy import FreeEnergy
 from slt.pac_bayes.report import ROWS, BoundReport
 from slt.page import Section
 
@@ -30,6 +31,12 @@ def of_results(results: Sequence[Result], title: str = "", provenance: dict[str,
 def of_criteria(result: Result, title: str = "", provenance: dict[str, Any] | None = None) -> Section:
     """What `slt criteria` estimates; raises as `tables.criteria_table`."""
     return Section(title, tables.criteria_table(result), {}, provenance or {})
+
+
+def of_free_energy(found: FreeEnergy, title: str = "", provenance: dict[str, Any] | None = None) -> Section:
+    """What `slt free-energy` estimates."""
+    figures = {"free_energy.png": lambda: plotting.plot_free_energy(found.nbeta, found.log_evidence, found.fit)}
+    return Section(title, tables.free_energy_table(found), figures, provenance or {})
 
 
 def of_bounds(report: BoundReport, title: str = "", provenance: dict[str, Any] | None = None) -> Section:
@@ -59,7 +66,7 @@ def of_rows(rows: Sequence[ValidationRow], title: str = "") -> Section:
 
 
 def stored(path: str | os.PathLike) -> Section:
-    """Of a file that `slt estimate`, `series`, `criteria`, `bound`, `compare` or `validate` wrote, with its provenance.
+    """Of a file that any command of `slt` wrote, with its provenance.
 
     Raises:
         FileNotFoundError, ValueError: as `store.load`.
@@ -67,6 +74,8 @@ def stored(path: str | os.PathLike) -> Section:
     path = Path(path)
     if path.suffix == ".csv":
         return of_rows(store.load_rows(path), path.name)
+    if store.stored_kind(path) == "free energy":
+        return of_free_energy(store.load_free_energy(path), path.name, store.provenance(path))
     if store.stored_kind(path) == "bound":
         report = BoundReport(**store.load_tables(path, ROWS, kind="bound"))
         return of_bounds(report, path.name, store.provenance(path))

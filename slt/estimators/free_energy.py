@@ -22,6 +22,7 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.special import comb, digamma, logsumexp, polygamma
 
 from slt._types import Estimate
+from slt.draws import Verdict
 from slt.estimators.llc import replicate_mean
 
 MAX_MULTIPLICITY = 8
@@ -59,6 +60,24 @@ class RlctFit(NamedTuple):
     rlct_given: dict[int, Estimate]
     constant: float
     reason: str
+
+
+class FreeEnergy(NamedTuple):
+    """Free energies along one tempering run, relative to n beta L_n(w*).
+
+    nbeta: of every rung [1]. log_evidence: log Z(n beta) of each replicate [nats], dims (replicate, rung).
+    estimates: "free_energy", by the evidence at the target's n beta, "thermodynamic", by integration over beta up to
+    there, and "rlct", lambda [1]. fit: posterior of (lambda, m), or None with a reason in the verdict.
+    mean_energy: E[n beta (L_n - L_n(w*))] at every rung of each replicate [nats].
+    """
+
+    nbeta: Float[np.ndarray, " rung"]
+    log_evidence: Float[np.ndarray, "replicate rung"]
+    mean_energy: Float[np.ndarray, "replicate rung"]
+    estimates: dict[str, Estimate]
+    fit: RlctFit | None
+    verdict: Verdict
+    settings: dict[str, str | float | int]
 
 
 def fit_rlct(

@@ -1,5 +1,7 @@
 """Results and tables in files that ArviZ and xarray can open, with provenance."""
 
+from slt.store.evidence import load_free_energy as load_free_energy
+from slt.store.evidence import save_free_energy as save_free_energy
 from slt.store.files import check_output as check_output
 from slt.store.files import checkpoint_folder as checkpoint_folder
 from slt.store.files import discard as discard

@@ -112,8 +112,7 @@ def _tree(result: Result) -> xr.DataTree:
         tree["pointwise"] = _per_datum(result.pointwise)
     tree["constant_data"].attrs |= {"settings": json.dumps(list(result.settings))}
     tree["constant_data"].attrs |= {name: _plain(value) for name, value in result.settings.items()}
-    flat = {name + end: x for name, e in result.estimates.items() for end, x in zip(ENDS, e, strict=True)}
-    tree["estimates"] = _numbers(flat, result.estimates)
+    tree["estimates"] = estimates_tree(result.estimates)
     tree["diagnostics"] = _numbers(result.diagnostics, result.diagnostics)
     tree.attrs = {"verdict": result.verdict.status, "reasons": json.dumps(result.verdict.reasons)}
     return tree
@@ -137,6 +136,17 @@ def _along(results: Sequence[Result], coordinate: str) -> xr.Dataset:
     return xr.Dataset({name: (coordinate, [row[name] for row in rows]) for name in shared}, {coordinate: values})
 
 
+def estimates_tree(estimates: Mapping[str, Estimate]) -> xr.DataTree:
+    """Value, error and its degrees of freedom of each; `read_estimates` is its inverse."""
+    return _numbers({name + end: x for name, e in estimates.items() for end, x in zip(ENDS, e, strict=True)}, estimates)
+
+
+def read_estimates(tree: xr.DataTree | xr.Dataset) -> dict[str, Estimate]:
+    """Estimates by name, in their order."""
+    names = json.loads(tree.attrs["names"])
+    return {name: Estimate(*(float(tree[name + end]) for end in ENDS)) for name in names}
+
+
 def _numbers(values: Mapping[str, float], names: Iterable[str]) -> xr.DataTree:
     """Scalars in float64, with the order of the names, which zarr does not keep."""
     variables = {name: np.float64(value) for name, value in values.items()}
@@ -155,9 +165,8 @@ def _result(tree: xr.DataTree) -> Result:
         log_likelihood=groups["log_likelihood"]["obs"].values if "log_likelihood" in groups else None,
     )
     values = groups.get("pointwise")
-    names = json.loads(estimates.attrs["names"])
     return Result(
-        estimates={name: Estimate(*(float(estimates[name + end]) for end in ENDS)) for name in names},
+        estimates=read_estimates(estimates),
         verdict=Verdict(str(tree.attrs["verdict"]), tuple(json.loads(tree.attrs["reasons"]))),
         draws=draws,
         diagnostics={name: float(diagnostics[name]) for name in json.loads(diagnostics.attrs["names"])},

@@ -10,6 +10,7 @@ from slt.tables.bounds import bound_report_table as bound_report_table
 from slt.tables.comparison import comparison_table as comparison_table
 from slt.tables.comparison import correlation_table as correlation_table
 from slt.tables.criteria import criteria_table as criteria_table
+from slt.tables.criteria import free_energy_table as free_energy_table
 from slt.tables.exact import exact_table as exact_table
 from slt.tables.llc import agrees as agrees
 from slt.tables.llc import covers as covers

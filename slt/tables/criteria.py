@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from slt.draws import Result
+from slt.estimators.free_energy import FreeEnergy
 from slt.tables.base import add_row, interval, new_table, number, plus_minus, verdict
 
 ROWS = {
@@ -26,6 +27,14 @@ DATA_ERRORS = {
     "importance_loo": "importance_loo_data_error",
 }
 NUMBERS = {"largest_pareto_k": "largest Pareto k (good below 0.7)", "rhat": "R̂ (1 is best)", "ess": "ESS"}
+
+FREE_ENERGIES = {
+    "free_energy": "-log Z, evidence of tempering [nats]",
+    "thermodynamic": "-log Z, integral over β [nats]",
+    "rlct": "learning coefficient λ, from the growth",
+}
+LIKELY = 0.005
+"""Probability of a multiplicity from which it is shown."""
 
 
 def criteria_table(result: Result) -> RenderableType:
@@ -54,6 +63,23 @@ def criteria_table(result: Result) -> RenderableType:
             add_row(table, label, number(result.diagnostics[name]), "", "")
     add_row(table, "verdict", verdict(result.verdict.status), "", "")
     return Group(table, *_notes(result, beta))
+
+
+def free_energy_table(found: FreeEnergy) -> RenderableType:
+    """-log Z by both ways and lambda with their errors, the probability of each multiplicity, and the verdict."""
+    settings = found.settings
+    title = f"Free energy at nβ = {number(float(settings['nbeta']))}, d = {settings['num_params']}, γ = "
+    table = new_table(f"{title}{number(settings['localization'])}; ladder to nβ = {number(float(found.nbeta[-1]))}")
+    for head in ("", "value ± Monte Carlo error", "90 % interval"):
+        table.add_column(head, justify="left" if not head else "right", no_wrap=True)
+    for name, label in FREE_ENERGIES.items():
+        if name in found.estimates:
+            add_row(table, label, plus_minus(found.estimates[name]), interval(found.estimates[name]))
+    for m, probability in (found.fit.probabilities if found.fit else {}).items():
+        if probability >= LIKELY:
+            add_row(table, f"probability of multiplicity m = {m}", f"{probability:.3f}", "")
+    add_row(table, "verdict", verdict(found.verdict.status), "")
+    return Group(table, *(Text(f"• {reason}") for reason in found.verdict.reasons))
 
 
 def _notes(result: Result, beta: float) -> list[Text]:
