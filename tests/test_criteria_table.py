@@ -19,12 +19,23 @@ def make_result(**estimates):
         verdict=Verdict("converged", ("The largest Pareto k is 0.90.",)),
         draws=draws,
         diagnostics={"waic_data_error": 0.05, "largest_pareto_k": 0.9},
-        settings={"inverse_temperature": 1.0, "num_data": 100, "num_params": 3, "sampler": "tempering"},
+        settings={
+            "inverse_temperature": 1.0,
+            "localization": 10.0,
+            "num_data": 100,
+            "num_params": 3,
+            "sampler": "tempering",
+        },
         pointwise={"waic": np.zeros(100)},
     )
 
 
-FULL = make_result(waic=(1.3513, 0.0012, 15), singular_fluctuation=(1.11, 0.01, 15), bayes_training=(1.3, 0.001, 15))
+FULL = make_result(
+    bayes_generalization=(0.1094, 0.0012, 15),
+    waic=(1.3513, 0.0012, 15),
+    singular_fluctuation=(1.11, 0.01, 15),
+    bayes_training=(1.3, 0.001, 15),
+)
 
 
 def shown(renderable):
@@ -36,7 +47,8 @@ def shown(renderable):
 
 def test_every_number_has_its_unit_and_its_errors():
     text = shown(criteria_table(FULL))
-    assert "β = 1, n = 100, d = 3" in text
+    assert "β = 1, γ = 10, n = 100, d = 3" in text
+    assert "…" not in text
     (line,) = (line for line in text.splitlines() if line.strip().startswith("WAIC [nats/datum]"))
     assert "1.3513 ± 0.0012" in line
     assert line.rstrip().endswith("0.05")

@@ -47,7 +47,7 @@ def load_free_energy(path: str | os.PathLike) -> FreeEnergy:
         nbeta=nbeta,
         log_evidence=log_evidence,
         mean_energy=mean_energy,
-        estimates=read_estimates(tree.children["estimates"]),
+        estimates=read_estimates(tree.children["estimates"].dataset),
         fit=_fit(tree.children) if "fit" in tree.children else None,
         verdict=Verdict(str(tree.attrs["verdict"]), tuple(json.loads(tree.attrs["reasons"]))),
         settings=json.loads(tree.attrs["settings"]),
@@ -57,10 +57,10 @@ def load_free_energy(path: str | os.PathLike) -> FreeEnergy:
 def _fit(children: Any) -> RlctFit:
     rest = json.loads(children["fit"].attrs["rest"])
     return RlctFit(
-        rlct=read_estimates(children["fit"])["rlct"],
+        rlct=read_estimates(children["fit"].dataset)["rlct"],
         multiplicity=rest["multiplicity"],
         probabilities={int(m): p for m, p in rest["probabilities"].items()},
-        rlct_given={int(m): estimate for m, estimate in read_estimates(children["rlct_given"]).items()},
+        rlct_given={int(m): estimate for m, estimate in read_estimates(children["rlct_given"].dataset).items()},
         constant=rest["constant"],
         reason=rest["reason"],
     )

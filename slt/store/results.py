@@ -141,7 +141,7 @@ def estimates_tree(estimates: Mapping[str, Estimate]) -> xr.DataTree:
     return _numbers({name + end: x for name, e in estimates.items() for end, x in zip(ENDS, e, strict=True)}, estimates)
 
 
-def read_estimates(tree: xr.DataTree | xr.Dataset) -> dict[str, Estimate]:
+def read_estimates(tree: xr.Dataset) -> dict[str, Estimate]:
     """Estimates by name, in their order."""
     names = json.loads(tree.attrs["names"])
     return {name: Estimate(*(float(tree[name + end]) for end in ENDS)) for name in names}

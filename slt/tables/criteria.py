@@ -48,9 +48,10 @@ def criteria_table(result: Result) -> RenderableType:
             "This result has no criteria, only a learning coefficient; `slt criteria CONFIG` or `estimate_criteria` "
             "makes one that has."
         )
-    beta, n = (float(result.settings[name]) for name in ("inverse_temperature", "num_data"))
-    table = new_table(f"Criteria at β = {number(beta)}, n = {n:.0f}, d = {result.settings['num_params']}")
-    for head in ("", "value ± Monte Carlo error", "90 % interval", "error over data"):
+    beta, n, gamma = (float(result.settings[name]) for name in ("inverse_temperature", "num_data", "localization"))
+    title = f"Criteria at β = {number(beta)}, γ = {number(gamma)}, n = {n:.0f}, d = {result.settings['num_params']}"
+    table = new_table(title)
+    for head in ("", "value ± MC error", "90 % interval", "error over data"):
         table.add_column(head, justify="left" if not head else "right", no_wrap=True)
     for name, label in ROWS.items():
         if name in result.estimates:
@@ -70,7 +71,7 @@ def free_energy_table(found: FreeEnergy) -> RenderableType:
     settings = found.settings
     title = f"Free energy at nβ = {number(float(settings['nbeta']))}, d = {settings['num_params']}, γ = "
     table = new_table(f"{title}{number(settings['localization'])}; ladder to nβ = {number(float(found.nbeta[-1]))}")
-    for head in ("", "value ± Monte Carlo error", "90 % interval"):
+    for head in ("", "value ± MC error", "90 % interval"):
         table.add_column(head, justify="left" if not head else "right", no_wrap=True)
     for name, label in FREE_ENERGIES.items():
         if name in found.estimates:
