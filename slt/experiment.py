@@ -65,10 +65,7 @@ def run_criteria(config: Config, *, progress: bool = False) -> Result:
         ValueError: a potential, which has no data, or an option `estimate_criteria` refuses.
     """
     if config.model.builtin is not None:
-        raise ValueError(
-            "criteria need a network with data; the configuration has the potential "
-            f"model.builtin = {config.model.builtin!r}."
-        )
+        raise ValueError(f"criteria need a network with data; model.builtin is the potential {config.model.builtin!r}.")
     posterior = config.posterior
     if posterior.inverse_temperature is None:
         posterior = posterior.model_copy(update={"inverse_temperature": 1.0})
