@@ -1,8 +1,9 @@
 r"""The computations behind a comparison: each takes a minimum and gives the rows it was asked for.
 
 All numbers [nats] are of one posterior, at the target's n beta and gamma: free energies, KL, and volumes of height
-T = 1/(n beta) under the same prior, as -log of the volume. On a quadratic they agree up to O(1), and half the effective
-dimension at alpha = precision/(n beta) is lambda itself. To add a measure, write a function and name its rows below.
+T = 1/(n beta) under the same prior, as -log of the volume; volumes in units of w are a group of their own. On a
+quadratic they agree up to O(1), and half the effective dimension at alpha = precision/(n beta) is lambda itself.
+To add a measure, write a function and name its rows below.
 """
 
 import math
@@ -204,8 +205,15 @@ class Computation(NamedTuple):
 
 
 _TREATMENTS = (
-    "as it is", "zeros discarded", "zeros replaced by 1", "zeros replaced by 0.01 of the mean", "H + (λ + c) I",
-    "fuzzy ellipsoid", "ellipsoid", "radial, star-shaped", "splitting",
+    "as it is",
+    "zeros discarded",
+    "zeros replaced by 1",
+    "zeros replaced by 0.01 of the mean",
+    "H + (λ + c) I",
+)
+_MASSES = ("fuzzy ellipsoid", "ellipsoid", "radial, star-shaped", "splitting")
+_VOLUMES = (
+    *((f"−log V, {name}", "volume") for name in _TREATMENTS), *((f"−log V, {name}", "nats") for name in _MASSES),
 )  # fmt: skip
 
 COMPUTATIONS: dict[str, Computation] = {
@@ -226,7 +234,7 @@ COMPUTATIONS: dict[str, Computation] = {
         ),
     ),
     "gradients": Computation(gradients, (("rank G / 2", "dimension"),)),
-    "volumes": Computation(volumes, tuple((f"−log V, {name}", "nats") for name in _TREATMENTS)),
+    "volumes": Computation(volumes, _VOLUMES),
     "certificate": Computation(certificate, (("KL, Gaussian posterior", "nats"), ("PAC-Bayes bound", "error"))),
     "losses": Computation(
         losses, (("train loss", "loss"), ("test loss", "loss"), ("test error", "error"), ("test-set bound", "error"))
@@ -258,14 +266,13 @@ def attempt(measure: str, group: str, number: Callable[[], Estimate]) -> Found:
 
 
 def _volume(row: VolumeRow) -> Found:
-    name = f"−log V, {row.treatment.split(', λ =')[0]}"
-    where = "In units of w." if row.measure == "lebesgue" else "Under the prior."
+    name, group = f"−log V, {row.treatment.split(', λ =')[0]}", "volume" if row.measure == "lebesgue" else "nats"
     if not math.isfinite(row.log_volume):
-        return missing(name, "nats", row.reason)
+        return missing(name, group, row.reason)
     if not math.isfinite(row.error):
-        return judged(name, "nats", Estimate(-row.log_volume, math.inf), Verdict("not converged", (row.reason,)))
+        return judged(name, group, Estimate(-row.log_volume, math.inf), Verdict("not converged", (row.reason,)))
     status = EXACT if row.error == 0 else "converged"
-    return Found(name, "nats", Estimate(0.0 - row.log_volume, row.error), status, f"{row.reason} {where}".strip())
+    return Found(name, group, Estimate(0.0 - row.log_volume, row.error), status, row.reason)
 
 
 def _own_prior(target: Target) -> Initialisation | None:

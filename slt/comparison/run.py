@@ -114,7 +114,11 @@ def _timed(subject_name: str, name: str, subject: Subject, asked: Asked) -> list
         found = [missing(measure, group, str(error)) for measure, group in computation.names]
     seconds = time.perf_counter() - started
     present = {row.measure for row in found}
-    absent = [missing(m, g, "Not computed for a model of this size.") for m, g in computation.names if m not in present]
+    absent = [
+        missing(m, g, "Not asked for, or not for a model of this size.")
+        for m, g in computation.names
+        if m not in present
+    ]
     return [_measure(subject_name, row, seconds) for row in (*found, *absent)]
 
 

@@ -13,7 +13,13 @@ from slt.plotting.base import BLUE, CHAINS, GREY, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANELS = {"dimension": "on the scale of λ", "nats": "nats", "loss": "nats/datum", "error": "error, and bounds on it"}
+PANELS = {
+    "dimension": "on the scale of λ",
+    "nats": "nats, under the prior",
+    "volume": "nats, in units of w",
+    "loss": "nats/datum",
+    "error": "error, and bounds on it",
+}
 MARKERS = "osD^vP"
 
 

@@ -13,7 +13,8 @@ from slt.tables.base import add_row, new_table, number, plus_minus
 GROUPS = {
     "dimension": "dimensions, on the scale of λ [1]",
     "count": "multiplicity",
-    "nats": "prices [nats]",
+    "nats": "prices under the prior [nats]",
+    "volume": "volumes in units of w, as −log V [nats]",
     "loss": "losses [nats/datum]",
     "error": "errors and bounds on them [1]",
     "curvature": "curvature [nats/datum per unit²]",

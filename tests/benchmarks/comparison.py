@@ -1,12 +1,15 @@
 """Every measure of six minima side by side: where the Hessian and the learning coefficient agree, and where not.
 
 A regular quadratic; the crossing x²y²; a reduced-rank net at its deepest point; two exactly fitted XOR minima of one
-ReLU architecture, of Hessian rank 4 and 3; the shipped digits classifier. Writes comparison.json and comparison.md.
-Run: python tests/benchmarks/comparison.py [case ...]
+ReLU architecture, of Hessian rank 4 and 3; the shipped digits classifier. A case that is done takes its place in
+comparison.json and comparison.md.
+Run: python tests/benchmarks/comparison.py [case[:measure,...] ...]
 """
 
+import fcntl
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +19,8 @@ import numpy as np
 from rich.console import Console
 
 import slt
+from slt.comparison.measures import COMPUTATIONS
+from slt.draws import COMPARISON_ROWS, Comparison
 from slt.experiment import subjects_of
 from slt.geometry.operators import network
 from slt.rashomon import settle, spectra, train_ensemble
@@ -23,8 +28,8 @@ from slt.tables import comparison_table
 from slt.targets.networks import mlp_apply, mlp_init, mlp_loss
 from slt.targets.rlct import reduced_rank_rlct
 
-HERE = Path(__file__)
-DIGITS = HERE.parents[2] / "data" / "digits_mlp.safetensors"
+RESULT = Path(__file__).with_suffix(".json")
+DIGITS = RESULT.parents[2] / "data" / "digits_mlp.safetensors"
 XOR = {
     "inputs": np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]),
     "targets": np.array([[-1.0], [1.0], [1.0], [-1.0]]),
@@ -86,15 +91,22 @@ def mlp_sign(w, rows):
     return jnp.sign(mlp_apply(w, rows["inputs"], "relu"))[:, 0]
 
 
-def cases(wanted):
-    builders = {
-        "regular": lambda: {"regular quadratic": slt.potential_subject("quad_r2_d2")},
-        "crossing": lambda: {"x²y²": slt.potential_subject("x2y2")},
-        "reduced": lambda: {"reduced rank 3-2-3": reduced_rank()},
-        "xor": lambda: {f"XOR, rank H = {r}": subject for r, subject in list(xor_minima().items())[:2]},
-        "digits": lambda: {"digits": subjects_of([str(DIGITS)])[0]["digits_mlp"]},
-    }
-    return {name: subject for key in wanted or builders for name, subject in builders[key]().items()}
+BUILDERS = {
+    "regular": lambda: {"regular quadratic": slt.potential_subject("quad_r2_d2")},
+    "crossing": lambda: {"x²y²": slt.potential_subject("x2y2")},
+    "xor": lambda: {f"XOR, rank H = {r}": subject for r, subject in list(xor_minima().items())[:2]},
+    "reduced": lambda: {"reduced rank 3-2-3": reduced_rank()},
+    "digits": lambda: {"digits": subjects_of([str(DIGITS)])[0]["digits_mlp"]},
+}
+OPTIONS = {
+    "llc": {"tolerance": 0.03},
+    "criteria": {"tolerance": 0.05},
+    "free_energy": {"num_particles": 256, "num_replicates": 8},
+    "volumes": {"num_particles": 128, "num_replicates": 8},
+}
+
+
+ORDER = ["regular quadratic", "x²y²", "reduced rank 3-2-3", "XOR, rank H = 4", "XOR, rank H = 3", "digits"]
 
 
 def plain(row):
@@ -102,19 +114,54 @@ def plain(row):
     return [(float(f"{v:.6g}") if np.isfinite(v) else None) if isinstance(v, float) else v for v in row]
 
 
+def stored():
+    """The comparison in comparison.json, empty where there is none."""
+    if not RESULT.is_file():
+        return Comparison([], [], [])
+    tables = json.loads(RESULT.read_text())
+    rows = {
+        name: [row(*(np.nan if v is None else v for v in values)) for values in tables[name]]
+        for name, row in COMPARISON_ROWS.items()
+    }
+    return Comparison(**rows)
+
+
+def add(found):
+    """Put a comparison in the place of older rows of the same minima and measures, and write both files."""
+    names = {head.subject for head in found.subjects}
+    rows = {(row.subject, row.measure) for row in found.measures}
+    old = stored()
+    merged = Comparison(
+        [head for head in old.subjects if head.subject not in names] + found.subjects,
+        [row for row in old.measures if (row.subject, row.measure) not in rows] + found.measures,
+        [],
+    )
+    spent = {row.subject: {} for row in merged.measures}
+    for row in merged.measures:  # those of one computation have the same seconds
+        spent[row.subject][row.seconds] = None
+    heads = [head._replace(seconds=sum(spent[head.subject])) for head in merged.subjects]
+    merged = merged._replace(subjects=sorted(heads, key=lambda head: ORDER.index(head.subject)))
+    text = json.dumps(
+        {name: [plain(row) for row in rows] for name, rows in merged._asdict().items()}, ensure_ascii=False
+    )
+    RESULT.write_text(text.replace("], [", "],\n[") + "\n", encoding="utf-8")
+    with open(RESULT.with_suffix(".md"), "w", encoding="utf-8") as file:
+        Console(width=100, file=file).print("```", comparison_table(merged), "```", sep="\n")
+
+
 def main():
-    started, cpu = time.perf_counter(), time.process_time()
-    found = slt.compare(cases(sys.argv[1:]), say=lambda text: print(text, f"{time.process_time() - cpu:.0f} s CPU"))
-    console = Console(width=100, record=True)
-    console.print(comparison_table(found))
-    seconds = f"{time.perf_counter() - started:.0f} s wall, {time.process_time() - cpu:.0f} s CPU"
-    print(seconds)
-    if not sys.argv[1:]:
-        tables = {name: [plain(row) for row in getattr(found, name)] for name in ("subjects", "measures")}
-        fields = {"subjects": list(found.subjects[0]._fields), "measures": list(found.measures[0]._fields)}
-        text = json.dumps({"cost": seconds, "fields": fields} | tables, ensure_ascii=False, indent=None)
-        HERE.with_suffix(".json").write_text(text.replace("], [", "],\n[") + "\n")
-        HERE.with_suffix(".md").write_text(f"Cost: {seconds}.\n\n```\n{console.export_text()}```\n")
+    """Arguments: cases, and after a colon the measures of one, e.g. digits:llc,criteria."""
+    for argument in sys.argv[1:] or BUILDERS:
+        case, _, measures = argument.partition(":")
+        cpu = time.process_time()
+        for name, subject in BUILDERS[case]().items():
+            for measure in measures.split(",") if measures else COMPUTATIONS:
+                found = slt.compare({name: subject}, measures=[measure], options=OPTIONS)
+                print(f"{time.process_time() - cpu:5.0f} s CPU  {name}: {measure}", flush=True)
+                with open(Path(tempfile.gettempdir()) / "comparison.lock", "w") as lock:  # cases may run side by side
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    add(found)
+    Console(width=100).print(comparison_table(stored()))
 
 
 if __name__ == "__main__":
