@@ -177,7 +177,7 @@ figure.savefig(FIGURES / "basin_lanczos.png", dpi=80)
 # %%
 figure, (left, right) = new_figure(1, ncols=2, height=3.0)
 decades = np.arange(7)
-for color, n in zip(CHAINS, (10, 100, 1000), strict=False):
+for color, n in zip(CHAINS, (10, 100) if QUICK else (10, 100, 1000), strict=False):
     volumes = [log_ellipsoid(float(np.log(spread_spectrum(n, d)).sum()), n, threshold=T) / n for d in decades]
     left.plot(decades, np.array(volumes) - volumes[0], marker="o", ms=3, color=color, label=f"n = {n}")
     curved = np.logspace(-3, 0, 5 if n == 10 else 50)
@@ -207,7 +207,7 @@ POTENTIALS = {
     "(y − x²)²": "parabola",
     "x²  (y free)": "quad_r1_d2",
 }
-heights = 10.0 ** np.arange(0, -9, -2.0 if QUICK else -1.0)
+heights = 10.0 ** np.arange(0, -9, -4.0 if QUICK else -1.0)
 figure, ax = new_figure(height=3.6)
 for color, (label, name) in zip(CHAINS, POTENTIALS.items(), strict=False):
     entry = slt.potential(name)

@@ -123,7 +123,9 @@ def curvature(subject: Subject, asked: Asked) -> list[Found]:
         attempt("effective dimension / 2", "dimension", lambda: _halved(effective_dimension(spectrum, alpha))),
         attempt("free energy, quadratic", "nats", lambda: _quadratic_free_energy(target, spectrum)),
     ]
-    note = "" if spectrum.critical else f"|grad L| = {spectrum.gradient_norm:.2g}: not a critical point of L. "
+    slope = target.gradient_norm  # of the energy: with weight decay, L itself may have one
+    flat = slope <= 1e-4 * spectrum.radius * max(spectrum.scale, 1.0)
+    note = "" if flat else f"The energy has the gradient nβ {slope:.2g} at w*, which a quadratic about w* leaves out."
     spread = f"α = γ/(nβ) = {alpha:.3g}."
     notes = {"effective dimension / 2": spread, "free energy, quadratic": note}
     return [row._replace(reason=f"{row.reason} {notes.get(row.measure, '')}".strip()) for row in rows]

@@ -21,12 +21,12 @@ GROUPS = {
     "frequency": "how often it is found [1]",
 }
 """In the order of the table."""
-SIDE_BY_SIDE = 3
+SIDE_BY_SIDE = 2
 """Minima beside each other at 100 columns."""
 
 
 def comparison_table(comparison: Comparison) -> RenderableType:
-    """Value ± error and seconds of every measure, three minima beside each other; a number in brackets is a reason.
+    """Value ± error and seconds of every measure, two minima beside each other; a number in brackets is a reason.
 
     Numbers of one heading may be compared with each other. Seconds are those of the computation a number is from,
     which others of the same minimum share.

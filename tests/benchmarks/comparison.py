@@ -73,7 +73,7 @@ def xor_minima(width=4, num_runs=200):
         flat = lowest < 1e-20
         spectrum = spectra(objective, jax.tree.map(lambda a: a[flat], params), data)
     rank = spectrum.eigenvalues.shape[1] - spectrum.near_zero(1e-8)
-    print("XOR, ReLU: fitted minima by rank H:", dict(zip(*np.unique(rank, return_counts=True), strict=True)))
+    print("XOR, ReLU: fitted minima by rank H:", {int(r): int((rank == r).sum()) for r in np.unique(rank)})
     subjects = {}
     for r in np.unique(rank)[::-1]:
         i = np.flatnonzero(flat)[np.flatnonzero(rank == r)[0]]
@@ -106,6 +106,8 @@ OPTIONS = {
 }
 
 
+LARGE = {"digits": {"volumes": {"num_rays": 50}}}
+"""A ray takes 80 passes over the data."""
 ORDER = ["regular quadratic", "x²y²", "reduced rank 3-2-3", "XOR, rank H = 4", "XOR, rank H = 3", "digits"]
 
 
@@ -156,7 +158,7 @@ def main():
         cpu = time.process_time()
         for name, subject in BUILDERS[case]().items():
             for measure in measures.split(",") if measures else COMPUTATIONS:
-                found = slt.compare({name: subject}, measures=[measure], options=OPTIONS)
+                found = slt.compare({name: subject}, measures=[measure], options=OPTIONS | LARGE.get(case, {}))
                 print(f"{time.process_time() - cpu:5.0f} s CPU  {name}: {measure}", flush=True)
                 with open(Path(tempfile.gettempdir()) / "comparison.lock", "w") as lock:  # cases may run side by side
                     fcntl.flock(lock, fcntl.LOCK_EX)
