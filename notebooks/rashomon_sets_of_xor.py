@@ -42,7 +42,7 @@ jax.config.update("jax_enable_x64", True)  # zeros are told from small numbers i
 
 XOR = {"inputs": np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), "targets": np.array([[0.0], [1], [1], [0]])}
 WIDTHS = (2, 4) if QUICK else (2, 3, 4, 8)
-RUNS = 30 if QUICK else 150
+RUNS = 16 if QUICK else 150
 
 # %% [markdown]
 # ## 1. How many directions are free? (C21)
@@ -149,7 +149,7 @@ for name, part in slices.items():
 
 # %%
 lengths = (0.02, 0.05, 0.1, 0.2, 0.5)
-nudges = nudge(jax.random.key(1), objective, points[0], lengths=lengths, num_nudges=60 if QUICK else 150)
+nudges = nudge(jax.random.key(1), objective, points[0], lengths=lengths, num_nudges=40 if QUICK else 150)
 share = nudges.share(1e-3)
 print("length of nudge:   " + "  ".join(f"{length:5.2f}" for length in lengths))
 print("stay at loss 1e-3: " + "  ".join(f"{s:5.0%}" for s in share))

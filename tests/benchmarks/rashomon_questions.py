@@ -56,7 +56,7 @@ def cases() -> dict[str, tuple]:
             found[f"XOR, {activation}, {'-'.join(map(str, hidden))}"] = ((2, *hidden, 1), XOR, activation, 0.0, 60)
         found[f"parity of 3 bits, {activation}"] = ((3, 8, 1), parity(3), activation, 0.0, 60)
         found[f"coin flips of 4 bits, {activation}"] = ((4, 10, 1), coin_flips(4), activation, 0.0, 60)
-        found[f"digits 0 and 1, {activation}"] = ((16, 3, 1), zeros_and_ones(40), activation, 0.0, 30)
+        found[f"digits 0 and 1, {activation}"] = ((16, 6, 1), zeros_and_ones(40), activation, 0.0, 30)
     for decay in (1e-4, 1e-3):
         for width in (4, 8):
             found[f"XOR, tanh, {width}, decay {decay:g}"] = ((2, width, 1), XOR, "tanh", decay, 60)
@@ -115,6 +115,7 @@ def main() -> None:
           f"{'common':>6} {'gap':>5}  CPU")  # fmt: skip
     for name, case in cases().items():
         row = result["cases"][name] = one_case(*case)
+        RESULT.write_text(json.dumps(result) + "\n")
         print(f"{name:30} {row['dim']:3d} {row['to_fit']:3d} {row['runs']:4d} {row['fitted']:6d} {row['settled']:7d}  "
               f"{row['stopped']:>12}  {row.get('stiff', '-'):>12} {row.get('common', np.nan):6.0%} "
               f"{row.get('gap', np.nan):5.1f}  {row['cpu_seconds']:.0f} s", flush=True)  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from slt.rashomon.ensemble import settle, train_ensemble
+from slt.rashomon.ensemble import TOGETHER, in_groups, settle, train_ensemble
 from slt.rashomon.spectra import spectra, threshold_sensitivity
 from slt.targets.networks import mlp_init, mlp_loss, regularised
 
@@ -85,6 +85,22 @@ def test_settling_leaves_a_saddle_and_stays_put_along_a_flat_set():
         points, lowest = settle(lambda w, d: 0.25 * (w[0] ** 2 - 1) ** 2 + 0 * w[1], np.array([[0.01, 7.0]]), None)
     np.testing.assert_allclose(points, [[1.0, 7.0]], atol=1e-8)
     assert lowest[0] < 1e-20
+
+
+@pytest.mark.parametrize("runs", [1, TOGETHER - 1, TOGETHER, TOGETHER + 3])
+def test_groups_leave_out_no_run_and_add_none(runs):
+    numbers = {"w": np.arange(runs, dtype=np.float32)}
+    doubled, shifted = in_groups(lambda w, d: (2 * w["w"], w["w"] + d), numbers, jnp.float32(1))
+    np.testing.assert_array_equal(doubled, 2 * numbers["w"])
+    np.testing.assert_array_equal(shifted, numbers["w"] + 1)
+
+
+def test_settling_ends_where_the_objective_cannot_fall_and_not_before():
+    """L = 3 + (w - 1)^2 from afar: the bottom to rounding, though L stays far from zero."""
+    with jax.enable_x64(True):
+        points, lowest = settle(lambda w, d: 3 + jnp.sum((w - d) ** 2), np.array([[50.0], [-7.0]]), jnp.ones(1))
+    np.testing.assert_allclose(points, 1.0, atol=1e-7)
+    np.testing.assert_allclose(lowest, 3.0, rtol=1e-15)
 
 
 def test_the_rank_at_a_perfect_fit_is_the_number_of_data(xor_ensemble):
