@@ -267,6 +267,12 @@ for activation in ("tanh", "relu"):
         print(f"{activation}, width {width}, d = {4 * width + 1}: (leave, another function, trivial) = "
               + ", ".join(f"({k.leaves}, {k.different}, {k.trivial})" for k in kinds))  # fmt: skip
 
+# %% [markdown]
+# What counts as trivial here is an upper bound: 120 inputs decide it. Where two ReLU units have kinks so close that no
+# input lies in between, a direction passes for trivial that is not. With 2000 inputs, in
+# `tests/benchmarks/rashomon_questions.py`, the counts come closer to one a unit.
+
+# %%
 figure, axes = new_figure(1, height=3.0, ncols=2, sharey=True)
 for ax, activation in zip(axes, ("tanh", "relu"), strict=True):
     shown = [width for width in widths if (activation, width) in counts]
@@ -287,7 +293,7 @@ figure.savefig(FIGURES / "rank_kinds.png", dpi=80)
 # - C10: rank H = rank G at perfect fits, and not for raw logits nor at other critical points. Confirmed.
 # - C11: merged inputs have equal gradients in every later weight, and the rank falls by as many. Confirmed.
 # - C28: the trivial dimensions are those of the symmetries that every network of the kind has, one a ReLU unit and none
-#   for tanh, and here and there what a unit frees that is never on. Training does not seek more of them; most flat
-#   directions lead to another function, equally good on the data.
+#   for tanh. Training does not seek more of them; most flat directions lead to another function, equally good on the
+#   data.
 # - C1, C2: the Hessian splits exactly, and its second part dies with the loss; the kernel and the activations part
 #   where gradients vanish.

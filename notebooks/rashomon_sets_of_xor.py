@@ -126,7 +126,7 @@ def objective(w):
     return 0.5 * jnp.sum(residuals(w) ** 2)
 
 
-grid = 31 if QUICK else 61
+grid = 21 if QUICK else 61
 flat, stiff = (eigenvector_plane(objective, points[0], lowest=lowest) for lowest in (True, False))
 center, first, second = plane_through(points[:3])
 slices = {

@@ -53,6 +53,7 @@ def find_minima(
     init: Callable[[Key], Params] | None = None,
     max_loss: float = 1e-3,
     num_steps: int = 5000,
+    settle_steps: int = 60,
     weight_decay: float = 0.0,
 ) -> Minima:
     """Train `num_runs` networks to `max_loss`, settle the fitted ones, and take Hessian spectra before and after.
@@ -64,6 +65,7 @@ def find_minima(
         data: {"inputs", "targets"}.
         init: key -> parameters; `mlp_init` of these widths by default.
         max_loss: objective at which a run stops [nats/datum]. Other options: as for `train_ensemble`.
+        settle_steps: most steps of settling; weight decay makes curved valleys that take hundreds.
 
     Raises:
         ValueError: no run reached the loss, or what `train_ensemble` and `spectra` refuse.
@@ -84,7 +86,7 @@ def find_minima(
             )
         times.append(time.perf_counter())
         fitted = found.select(found.fitted).params
-        params, lowest = settle(objective, fitted, data)
+        params, lowest = settle(objective, fitted, data, num_steps=settle_steps)
         times.append(time.perf_counter())
         stopped, bottom = (spectra(objective, w, data) for w in (fitted, params))
     times.append(time.perf_counter())
