@@ -71,13 +71,18 @@ def coefficient(subject: Subject, asked: Asked) -> list[Found]:
 
 
 def criteria(subject: Subject, asked: Asked) -> list[Found]:
-    """ν and WAIC, at β = 1 as both are meant, and Bayes loss on the test data."""
+    """ν and WAIC, at β = 1 as both are meant, and Bayes loss on the test data; all local, but WAIC cannot be."""
     target = at_temperature(subject.target, 1.0) if subject.target.log_likelihood else subject.target
     result = estimate_criteria(target, seed=asked.seed, test_data=subject.test_data, **asked.options)
-    rows = [
-        judged("ν", "dimension", result.estimates["singular_fluctuation"], result.verdict),
-        judged("WAIC", "loss", result.estimates["waic"], result.verdict),
-    ]
+    rows = [judged("ν", "dimension", result.estimates["singular_fluctuation"], result.verdict)]
+    waic = result.estimates["waic"]
+    if target.localization > 0:
+        seen = (
+            f"The prior is centred at w*, which has seen the data: WAIC (it read {waic}) would be too low. Take γ = 0."
+        )
+        rows.append(missing("WAIC", "loss", seen))
+    else:
+        rows.append(judged("WAIC", "loss", waic, result.verdict))
     if subject.test_data is None:
         return [*rows, missing("Bayes test loss", "loss", "There are no test data.")]
     return [*rows, judged("Bayes test loss", "loss", result.estimates["bayes_generalization"], result.verdict)]
@@ -161,6 +166,11 @@ def certificate(subject: Subject, asked: Asked) -> list[Found]:
         fit_key, lambda w, batch: -jnp.expm1(log_likelihood(unravel(w), (batch, baseline))), start, prior, rows,
         num_data=target.num_data, free_scale=True, delta=asked.delta, **asked.options,
     )  # fmt: skip
+    if not (np.isfinite(posterior.mean).all() and np.isfinite(posterior.std).all()):
+        raise ValueError(
+            f"The bound could not be minimised: its training left the finite numbers (n = {target.num_data}). "
+            "Take more data, a smaller learning_rate, or another objective."
+        )
     kl, _ = scaled_prior_kl(posterior, prior)
     found = gaussian_certificate(
         draw_key, lambda w, batch: errors(unravel(w), batch), posterior, kl, rows, delta=asked.delta

@@ -14,6 +14,9 @@ from slt.draws import Compared, Comparison, Correlated, Measure
 from slt.estimators.correlation import rank_correlation
 from slt.targets.target import Target
 
+ON_TEST_DATA = ("test loss", "test error", "test-set bound", "Bayes test loss")
+"""Not predictors of each other: they look at the same data."""
+
 
 def compare(
     subjects: Subject | Target | Mapping[str, Subject | Target],
@@ -91,7 +94,7 @@ def correlations(
         _correlated(measure, outcome, column(measure), column(outcome), index.reshape(-1), seed)
         for outcome in asked
         for measure in measures
-        if measure != outcome
+        if measure != outcome and not {measure, outcome} <= set(ON_TEST_DATA)
     ]
 
 

@@ -220,6 +220,29 @@ def test_wbic_is_the_tempered_loss_and_needs_its_temperature(monkeypatch):
     assert "1/log n" in other.reason
 
 
+def test_waic_is_of_a_prior_that_has_not_seen_the_data(monkeypatch):
+    asked = {}
+
+    def fake(target, **options):
+        asked["beta"] = target.inverse_temperature
+        names = ("singular_fluctuation", "waic", "bayes_generalization")
+        return SimpleNamespace(
+            estimates=dict(zip(names, (Estimate(2.0, 0.1), Estimate(0.5, 0.01), Estimate(0.7, 0.02)), strict=True)),
+            verdict=Verdict("converged"),
+        )
+
+    monkeypatch.setattr(computations, "estimate_criteria", fake)
+    local = compare(classifier(data(1)), measures=["criteria"])
+    assert asked["beta"] == 1
+    assert local.value("minimum", "ν").value == 2
+    assert local.value("minimum", "Bayes test loss").value == 0.7
+    assert local.value("minimum", "WAIC").status == "not available"
+    assert "0.5 ± 0.01" in local.value("minimum", "WAIC").reason
+    params = mlp_init(jax.random.key(0), (2, 3, 2))
+    free = compare(mlp_subject(params, data(0), localization=0.0, weight_decay=0.1), measures=["criteria"])
+    assert free.value("minimum", "WAIC").value == 0.5
+
+
 def test_another_temperature_is_the_target_built_at_it():
     def loss(w, rows):
         return 0.5 * (rows["y"] - w["a"] * rows["x"]) ** 2
