@@ -36,7 +36,7 @@ DATA = Path(__file__).parents[1] / "data"
 console = Console(width=100)
 
 # %%
-wanted = ["curvature", "volumes"] if QUICK else ["llc", "curvature", "volumes"]
+wanted = ["curvature"] if QUICK else ["llc", "curvature", "volumes"]
 options = {"volumes": {"estimators": ["hessian"] if QUICK else ["hessian", "radial"]}}
 names = {"x²y²": "x2y2"} if QUICK else {"x² + y²": "quad_r2_d2", "x²y²": "x2y2"}
 valleys = {label: slt.potential_subject(name) for label, name in names.items()}
@@ -105,7 +105,7 @@ RUNS = 4 if QUICK else 10
 params, spectrum = minima(start, RUNS)
 points = [jax.tree.map(lambda a, i=i: a[i], params) for i in range(RUNS)]
 first = slt.mlp_subject(points[0], train, test, localization=1.0, weight_decay=DECAY)
-wanted = ["curvature", "losses"] if QUICK else ["llc", "criteria", "curvature", "gradients", "certificate", "losses"]
+wanted = ["losses"] if QUICK else ["llc", "criteria", "curvature", "gradients", "certificate", "losses"]
 options = {"llc": {"tolerance": 0.03}, "criteria": {"tolerance": 0.05}}
 found = slt.compare({"digits": first}, measures=wanted, options=options)
 console.print(tables.comparison_table(found))
@@ -145,7 +145,11 @@ def penalised(w, rows):
     return loss(w, rows) + 0.5 * DECAY * sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(w))
 
 
-draws = {"num_warmup": 50, "num_draws": 50, "thinning": 1} if QUICK else {"num_warmup": 300, "num_draws": 300}
+draws = (
+    {"num_warmup": 50, "num_draws": 50, "thinning": 1, "num_chains": 2}
+    if QUICK
+    else {"num_warmup": 300, "num_draws": 300}
+)
 rows, nbeta = jax.tree.map(jnp.asarray, train), first.target.nbeta
 sampled = ensemble_llc(jax.random.key(1), penalised, params, rows, spectrum.eigenvalues[:, -1], nbeta=nbeta, **draws)
 print(f"λ̂ from {sampled.value.min():.2f} to {sampled.value.max():.2f}, errors up to {sampled.mcse.max():.2f}, "

@@ -110,8 +110,8 @@ class ValidationRow(NamedTuple):
 class Measure(NamedTuple):
     """One number about one minimum, or why there is none; numbers of one `group` may be compared with each other.
 
-    group: "dimension" [1], "nats" under the prior, "volume" [nats] in units of w, "loss" [nats/datum], "error" [1],
-    "curvature" [nats/datum per squared unit], "count" or "frequency" [1].
+    group: "dimension" [1], "nats" under the prior, "volume" [nats] in units of w, "total" [nats] of all data,
+    "loss" [nats/datum], "error" [1], "curvature" [nats/datum per squared unit], "count" or "frequency" [1].
     error: standard error in the same unit, 0 where exact. status: "exact", "converged", "not available", or what a
     verdict refused it for ("not a minimum", "biased", "not converged"); value and error are then NaN.
     seconds: of the computation it is from, in which others of this minimum may share. reason: why there is no number,

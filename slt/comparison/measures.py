@@ -62,12 +62,12 @@ def coefficient(subject: Subject, asked: Asked) -> list[Found]:
     estimate, status, reason = result.estimates["llc"], result.verdict.status, " ".join(result.verdict.reasons)
     rows = [judged("λ̂", "dimension", estimate, result.verdict)]
     if target.log_likelihood is None:
-        return [*rows, missing("WBIC", "nats", "A potential has no data.")]
+        return [*rows, missing("WBIC", "total", "A potential has no data.")]
     n, beta = target.num_data, target.inverse_temperature
     if abs(beta * math.log(n) - 1) > 1e-6:
-        return [*rows, missing("WBIC", "nats", f"WBIC needs β = 1/log n = {1 / math.log(n):.3g}; it is {beta:.3g}.")]
+        return [*rows, missing("WBIC", "total", f"WBIC needs β = 1/log n = {1 / math.log(n):.3g}; it is {beta:.3g}.")]
     total = Estimate(n * target.loss_at_minimum + estimate.value / beta, estimate.mcse / beta, estimate.dof)
-    return [*rows, judged("WBIC", "nats", total, Verdict(status, (reason,) if reason else ()))]
+    return [*rows, judged("WBIC", "total", total, Verdict(status, (reason,) if reason else ()))]
 
 
 def criteria(subject: Subject, asked: Asked) -> list[Found]:
@@ -229,7 +229,7 @@ _VOLUMES = (
 )  # fmt: skip
 
 COMPUTATIONS: dict[str, Computation] = {
-    "llc": Computation(coefficient, (("λ̂", "dimension"), ("WBIC", "nats"))),
+    "llc": Computation(coefficient, (("λ̂", "dimension"), ("WBIC", "total"))),
     "criteria": Computation(criteria, (("ν", "dimension"), ("WAIC", "loss"), ("Bayes test loss", "loss"))),
     "free_energy": Computation(
         free_energy,

@@ -15,6 +15,7 @@ GROUPS = {
     "count": "multiplicity",
     "nats": "prices under the prior [nats]",
     "volume": "volumes in units of w, as −log V [nats]",
+    "total": "all data, L(w*) included [nats]",
     "loss": "losses [nats/datum]",
     "error": "errors and bounds on them [1]",
     "curvature": "curvature [nats/datum per unit²]",

@@ -36,7 +36,7 @@ XOR = {
 }
 
 
-def reduced_rank(inputs=3, hidden=2, outputs=3, rank=1, num_data=200):
+def reduced_rank(inputs=3, hidden=2, outputs=3, rank=1, num_data=20):
     """y = B A x without noise, at the point where both factors have the rank of the map: n beta = 1e4."""
     x = np.random.default_rng(0).normal(size=(num_data, inputs)).astype(np.float32)
     factors = {"A": np.eye(hidden, inputs, dtype=np.float32), "B": np.eye(outputs, hidden, dtype=np.float32)}
