@@ -27,6 +27,7 @@ figcaption { font-size: .85rem; opacity: .7; }
 .green { color: #090; } .yellow { color: #a60; } .red { color: #c22; } .magenta { color: #a0a; }
 pre { background: var(--soft); padding: .7rem; overflow-x: auto; font-size: .8rem; } dt { font-weight: 600; }
 dd { margin: 0 0 .4rem 0; overflow-wrap: anywhere; }
+@media (max-width: 40rem) { tr > .whole:first-child { white-space: normal; } }
 """
 SCRIPT = """
 function key(row, i) {
