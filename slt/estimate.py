@@ -70,7 +70,7 @@ def estimate_llc(
         warm_start=_tuned(warm_start),
     )  # fmt: skip
     result = sample_posterior(target, options, sampler=sampler)
-    return result._replace(verdict=_judge_minimum(target, result) or result.verdict)
+    return result._replace(verdict=_judge_minimum(target, result, options) or result.verdict)
 
 
 def sample_posterior(target: Target, options: Options, *, sampler: str = "auto") -> Result:
@@ -127,18 +127,20 @@ def _choose(target: Target) -> Callable[[Target, Options], Result]:
     return tempered_result if cheap and target.draw_prior is not None else chained_result
 
 
-def _judge_minimum(target: Target, result: Result) -> Verdict | None:
+def _judge_minimum(target: Target, result: Result, options: Options) -> Verdict | None:
     """Refuse where an energy well below that of w* is within reach: the estimate would be too low, or negative.
 
     The reach of a gradient g against a prior of curvature c is at most (n beta g)^2/(2c) on a convex loss; where that
-    is not negligible, L-BFGS looks for the lower energy itself.
+    is not negligible, L-BFGS looks for the lower energy itself, over all data, for about as many gradients as the run
+    was allowed.
     """
     estimate = result.estimates["llc"]
     if not math.isfinite(estimate.value):
         return None
     size = max(estimate.value, 0.25)
     reach = (target.nbeta * target.gradient_norm) ** 2 / (2 * max(target.precision, 1e-12))
-    gap = deficit(target) if reach > 0.02 * size else 0.0
+    steps = min(max(options.max_gradients // (3 * target.num_data), 10), 100)
+    gap = deficit(target, num_steps=steps) if reach > 0.02 * size else 0.0
     worst = max(gap, -result.diagnostics.get("lowest_energy", 0.0))
     if estimate.value > -3 * estimate.mcse and worst <= max(0.1 * size, 3 * estimate.mcse):
         return None

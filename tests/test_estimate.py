@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_agrees
+from test_store import make_result
 
 from slt import chained
 from slt._types import Estimate
-from slt.estimate import estimate_llc, llc_profile
+from slt.draws import Options
+from slt.estimate import _judge_minimum, estimate_llc, llc_profile
 from slt.geometry.curvature import harmonic_llc, hessian_eigenvalues
 from slt.targets.potentials import potential
 from slt.targets.target import loss_target, potential_target
@@ -214,3 +216,12 @@ def test_a_run_that_diverges_at_every_step_is_not_called_a_number(monkeypatch):
     assert result.verdict.status == "not converged"
     assert "diverged" in result.verdict.reasons[0]
     assert np.isnan(result.estimates["llc"].value)
+
+
+def test_the_search_below_w_costs_about_as_much_as_the_run(monkeypatch):
+    steps = []
+    monkeypatch.setattr("slt.estimate.deficit", lambda target, num_steps: steps.append(num_steps) or 0.0)
+    target = regression(300, 60)[0]._replace(gradient_norm=1.0)
+    for budget in (9_000, 45_000, 9_000_000):
+        _judge_minimum(target, make_result(), Options(0, 0.1, budget, 2, 100, progress=False))
+    assert steps == [10, 50, 100]
