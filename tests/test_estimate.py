@@ -44,7 +44,10 @@ def regression(num_data, dim, gamma=10.0):
 
 @pytest.mark.parametrize("name", ["x2y2", pytest.param("cusp", marks=pytest.mark.slow)])
 def test_singular_potentials_in_single_precision(name):
-    """Every particle of tempered SMC; 2e-2 resolves the 9 % by which NUTS is low on x²y²."""
+    """Every particle of tempered SMC; 2e-2 resolves the 9 % by which NUTS is low on x²y².
+
+    The standard error of log Z is .02 at the cusp and itself uncertain by a fifth: a half-width of .07 to .14.
+    """
     entry, nbeta = potential(name), 1e4
     target = potential_target(entry.energy, jnp.asarray(entry.minimum, jnp.float32), nbeta=nbeta)
     exact = entry.exact(nbeta, localization=1.0)
@@ -53,7 +56,7 @@ def test_singular_potentials_in_single_precision(name):
     assert result.settings["sampler"] == "tempering"
     assert_agrees(result.estimates["llc"], exact.mean, resolution=0.02, false_fail=FALSE_FAIL)
     assert_agrees(result.estimates["llc_variance"], exact.variance, resolution=0.05, false_fail=FALSE_FAIL)
-    assert_agrees(result.estimates["log_evidence"], exact.log_evidence, resolution=0.1, false_fail=FALSE_FAIL)
+    assert_agrees(result.estimates["log_evidence"], exact.log_evidence, resolution=0.15, false_fail=FALSE_FAIL)
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
