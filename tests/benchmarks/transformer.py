@@ -74,11 +74,14 @@ def estimate(model: nn.Module, tokens: np.ndarray, given: argparse.Namespace, tr
     target = slt.model_target(
         model, "next_token", tokens, datum="token", localization=given.localization, trainable=trainable
     )
-    result = slt.estimate_llc(target, num_chains=2, batch_size=16, max_gradients=given.gradients, tolerance=0.05)
+    result = slt.estimate_llc(
+        target, num_chains=2, batch_size=given.batch, max_gradients=given.gradients, tolerance=0.05
+    )
+    spent = f"{time.perf_counter() - began:.0f} s ({time.process_time() - cpu:.0f} s CPU)"
     return (
         f"{target.num_params:9,d} parameters: λ̂ {result.estimates['llc']}, {result.verdict.status}, L_n "
-        f"{target.loss_at_minimum:.3f} nats/token, nβ {target.nbeta:.0f}, {time.perf_counter() - began:.0f} s "
-        f"({time.process_time() - cpu:.0f} s CPU)"
+        f"{target.loss_at_minimum:.3f} nats/token, nβ {target.nbeta:.0f}, batches of {result.settings['batch_size']} "
+        f"rows, {spent}"
     )
 
 
@@ -86,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000, help="of training")
     parser.add_argument("--gradients", type=int, default=200_000, help="budget of an estimate [of one row]")
+    parser.add_argument("--batch", type=int, default=16, help="rows of a minibatch at first")
     parser.add_argument("--rows", type=int, default=512, help="rows of the text that the posterior has")
     parser.add_argument("--localization", type=float, default=1000.0)
     parser.add_argument("--heads", type=int, default=HEADS * LAYERS, help="how many heads")
