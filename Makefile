@@ -38,13 +38,13 @@ test: .venv/.installed  ## lint, layering, types and all quick tests
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 torch-test: .venv-torch/.installed  ## the tests of PyTorch models, in an environment with PyTorch (several GB)
-	.venv-torch/bin/pytest -n 2 tests/torch
+	.venv-torch/bin/pytest -n 2 --dist worksteal tests/torch
 
 slow: .venv/.installed  ## the long statistical tests
-	$(BIN)/pytest -n 2 -m slow
+	$(BIN)/pytest -n 2 --dist worksteal -m slow
 
 validate: .venv/.installed  ## every potential of the catalogue against its exact value (slow)
 	$(BIN)/slt validate --suite full
