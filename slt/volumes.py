@@ -118,14 +118,15 @@ def volume_ladder(
     Args:
         initialisation: the measure; the target's own prior by default, which must be proper.
         lowest: epsilon at which a replicate ends [nats/datum].
-        num_moves: of every particle at every halving of the volume; 30 + 2 d, at most 150, by default.
+        num_moves: of every particle at every halving of the volume; 30 + 10 d by default. With too few the copies
+            stay alike and the volume comes out too large, which the error between replicates does not see.
         max_evaluations: budget [evaluations of the whole loss].
 
     Raises:
         ValueError: an improper prior, or a budget too small for a single halving.
     """
     local = local_loss(target)
-    moves = num_moves or min(30 + 2 * local.center.size, 150)
+    moves = num_moves or 30 + 10 * local.center.size
     levels = max_evaluations // (num_particles * num_replicates * moves)
     if levels < 1:
         raise ValueError(

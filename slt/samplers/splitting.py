@@ -5,7 +5,7 @@ dropped, and copies of the others take its place and move. Of N uniform ranks th
 $\psi(N-j+1) - \psi(N+1)$, so the log volume is unbiased at every dropped particle. A move proposes along single
 coordinates, along subsets, along the spread of the population or between two of its members, at a scale drawn
 log-uniformly over a range that follows the acceptance: thin arms of any width are entered without a tuned step.
-Replicates are independent, so the error between them is right whatever happens within.
+Replicates are independent, so the error between them covers all but what too few moves do to every one of them.
 
 Source: Skilling 2006, doi:10.1214/06-BA127; Kahn & Harris 1951; Cérou et al. 2012, doi:10.1007/s11222-011-9231-6;
 differences of the population: ter Braak 2006, doi:10.1007/s11222-006-8769-1.
