@@ -4,8 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers import assert_agrees
+from scipy.stats import chi2
 
 from slt import loss_target, potential, potential_target
+from slt._types import Estimate
 from slt.cli import cli
 from slt.geometry.prior_mass import log_prior_mass
 from slt.volumes import Initialisation, basin_volumes, volume_ladder, volume_scaling
@@ -24,6 +27,17 @@ def test_all_estimators_agree_on_an_ellipsoid_and_say_what_they_are():
         assert abs(rows[name].log_volume - exact) < 4 * rows[name].error < 0.8
     assert math.isinf(rows["as it is"].log_volume)
     assert rows["ellipsoid"].bits == pytest.approx(-exact / math.log(2))
+
+
+@pytest.mark.slow
+def test_splitting_mixes_in_twenty_dimensions_by_default():
+    """P(sum of five w² < 1e-4) for w ~ N(0, I): 60 moves a level give half a nat too much. False failures: 1e-4."""
+    entry = potential("quad_r5_d20")
+    target = potential_target(entry.energy, jnp.zeros(20), nbeta=1e4)
+    rows = {row.treatment: row for row in basin_volumes(target, threshold=1e-4, estimators=["splitting"])}
+    exact = float(np.log(chi2.cdf(1e-4, 5)))
+    found = Estimate(rows["splitting"].log_volume, rows["splitting"].error, 11)
+    assert_agrees(found, exact, resolution=0.45, false_fail=1e-4)
 
 
 def test_a_slope_is_said():
