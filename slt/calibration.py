@@ -14,14 +14,14 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array
 
-from slt._types import Batch, Energy, Estimate, Key, Params, Scalar
+from slt._types import Energy, Estimate, Key
 from slt.draws import rhat
 from slt.estimators.llc import llc
 from slt.samplers.langevin import sghmc
 from slt.samplers.run import runner
 from slt.samplers.tune import half_drift, largest_curvature
-from slt.targets.inputs import dot
-from slt.targets.target import Target
+from slt.targets.priors import gaussian_prior
+from slt.targets.target import Target, posterior_energy
 
 STEP, DECAY = 0.7, 0.05
 """As of `slt.chained`: h sqrt(largest curvature), and h times the friction."""
@@ -108,17 +108,10 @@ def calibrate(
 def _at(target: Target, gamma: float, nbeta: float, key: Key) -> tuple[Energy, float]:
     """The target's energy at another localisation and temperature, and the automatic step there."""
     decay = (target.precision - target.localization) / target.nbeta
-    numbers = (jnp.asarray(x) for x in (gamma, nbeta, decay))
-    energy = Partial(_energy, target.loss, target.minimum, *numbers)
+    log_prior, _ = gaussian_prior(target.minimum, gamma, nbeta * decay)
+    energy = Partial(posterior_energy, target.loss, log_prior, jnp.asarray(nbeta))
     rows = jax.tree.map(lambda a: a[:: max(1, a.shape[0] // 512)], target.data)
     return energy, STEP / float(largest_curvature(key, energy, target.minimum, rows)) ** 0.5
-
-
-def _energy(
-    loss: Energy, minimum: Params, gamma: Scalar, nbeta: Scalar, decay: Scalar, w: Params, batch: Batch
-) -> Scalar:
-    shift = jax.tree.map(jnp.subtract, w, minimum)
-    return nbeta * loss(w, batch) + 0.5 * gamma * dot(shift, shift) + 0.5 * nbeta * decay * dot(w, w)
 
 
 def _point(factor: float, gamma: float, nbeta: float, step: float, loss: Array) -> Point:

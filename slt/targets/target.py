@@ -139,7 +139,7 @@ def loss_target(
     excess = Partial(_excess, loss, params, gradient if control_variate else None, n)
     force = jax.tree.map(lambda g, w: g + weight_decay * w, gradient, params)
     return Target(
-        energy=Partial(_energy, excess, log_prior, jnp.asarray(n * beta)),
+        energy=Partial(posterior_energy, excess, log_prior, jnp.asarray(n * beta)),
         loss=excess,
         log_likelihood=lambda w, batch: -loss(w, batch[0]),
         draw_prior=draw_prior,
@@ -232,7 +232,7 @@ def at_temperature(target: Target, inverse_temperature: float) -> Target:
     if decay:
         log_prior, draw_prior = gaussian_prior(target.minimum, target.localization, decay)
     return target._replace(
-        energy=Partial(_energy, target.loss, log_prior, jnp.asarray(nbeta)),
+        energy=Partial(posterior_energy, target.loss, log_prior, jnp.asarray(nbeta)),
         log_prior=log_prior,
         draw_prior=draw_prior,
         inverse_temperature=beta,
@@ -240,7 +240,10 @@ def at_temperature(target: Target, inverse_temperature: float) -> Target:
     )
 
 
-def _energy(excess: Energy, log_prior: Callable[[Params], Scalar], nbeta: Scalar, w: Params, batch: Batch) -> Scalar:
+def posterior_energy(
+    excess: Energy, log_prior: Callable[[Params], Scalar], nbeta: Scalar, w: Params, batch: Batch
+) -> Scalar:
+    """U(w; batch) [nats]; a `Partial` of it with arrays is an energy whose numbers are no constants of a program."""
     return nbeta * excess(w, batch) - log_prior(w)
 
 
