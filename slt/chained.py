@@ -30,8 +30,12 @@ HEAT = 0.04
 """Largest correction for minibatch noise, relative to the estimate, before the batch is grown."""
 BLOCKS = 12
 """Stretches of the main run; after the fourth the run may end early."""
+LEAST = 8
+"""Draws of a block at least, whatever the budget."""
 CURVATURE_ROWS, CURVATURE_SHARE = 1024, 630
 """Rows on which curvature is measured, fewer where its 7 x 30 gradients a row would take a third of the budget."""
+NOISE_ROWS, NOISE_GROUPS = 64, 8
+"""Rows of a gradient between which noise is measured, fewer with the rows above, and how many of those."""
 RESTARTS = 2
 """How often a run in which a chain diverges starts again at half the step; after that the chain is left out."""
 STRETCHES, RELAX = 3, 40
@@ -58,7 +62,7 @@ def chained_result(target: Target, options: Options) -> Result:
         plan, options = _halved(target, options, plan, records)
         key = jax.random.fold_in(run_key, restart)
         chains, records = _run(key, target, options, plan, positions, to_the_end=restart == RESTARTS)
-    heat = _heat(heat_key, target, plan, chains)
+    heat = _heat(heat_key, target, options, plan, chains)
     return _result(target, options, plan, records, heat)
 
 
@@ -67,7 +71,7 @@ def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
 
     Three of them, or one where the tuning of a similar target is known: it starts at that step and batch.
     """
-    rows = min(target.num_data, CURVATURE_ROWS, max(options.max_gradients // CURVATURE_SHARE, 16))
+    rows = _measuring_rows(target, options)
     some = jax.tree.map(lambda a: a[jnp.linspace(0, a.shape[0] - 1, rows).astype(int)], target.data)
     positions = jax.tree.map(lambda a: jnp.repeat(a[None], options.num_chains, 0), target.minimum)
     batch = target.num_data if target.num_data <= 4 * options.batch_size else options.batch_size
@@ -84,8 +88,8 @@ def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
         positions = moved
         ends = [_chain(positions, c) for c in range(2)]
         curvature = max(0.8 * curvature, *(float(largest_curvature(round_key, target.energy, w, some)) for w in ends))
-        noise = float(np.mean([float(noise_trace(round_key, target.energy, w, target.data)) for w in ends]))
-        spent += len(ends) * (30 * rows + 512)
+        noise = _noise(round_key, target, options, ends)
+        spent += len(ends) * (30 * rows + NOISE_GROUPS * min(rows, NOISE_ROWS))
         level = target.nbeta * float(np.mean(record.loss[:, -len(record.loss[0]) // 3 :]))
         wanted = STEP**2 / curvature / DECAY * noise / 4 / (HEAT * max(level, 0.25))
         batch = _grown(batch, wanted, target.num_data)
@@ -96,6 +100,21 @@ def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
     return Plan(float(h), float(DECAY / h), batch, spent), positions
 
 
+def _measuring_rows(target: Target, options: Options) -> int:
+    return min(target.num_data, CURVATURE_ROWS, max(options.max_gradients // CURVATURE_SHARE, 16))
+
+
+def _noise(key: Key, target: Target, options: Options, positions: Sequence[Params]) -> float:
+    """Trace of the covariance of one row's gradient of U, mean over positions [nats^2/unit^2]."""
+    rows = min(_measuring_rows(target, options), NOISE_ROWS)
+    keys = jax.random.split(key, len(positions))
+    traces = (
+        noise_trace(k, target.energy, w, target.data, num_rows=rows, num_groups=NOISE_GROUPS)
+        for k, w in zip(keys, positions, strict=True)
+    )
+    return float(np.mean([float(trace) for trace in traces]))
+
+
 def _stretch(
     key: Key, target: Target, options: Options, positions: Params, curvature: float, batch: int
 ) -> tuple[Record, Params, int]:
@@ -104,7 +123,7 @@ def _stretch(
     kernel = sghmc(target.energy, step_size=h, friction=DECAY / h)
     run = runner(kernel, target.loss, batch_size=batch, thinning=5, mesh=options.mesh)
     per_draw = 5 * options.num_chains * batch * target.gradients_per_row(batch)
-    draws = min(max(8, options.max_gradients // (BLOCKS * per_draw)), 400)
+    draws = min(max(LEAST, options.max_gradients // (BLOCKS * per_draw)), 400)
     chains, record = run.advance(run.init(key, positions, target.data), target.data, draws)
     return jax.tree.map(np.asarray, record), chains.states.position, draws * per_draw
 
@@ -131,7 +150,7 @@ def _run(
         runs.append(run)
         chains.append(run.init(group_key, group, target.data))
     per_draw = plan.batch_size * thinning * options.num_chains * target.gradients_per_row(plan.batch_size)
-    draws = max(20, (options.max_gradients - plan.spent) // (BLOCKS * per_draw))
+    draws = max(LEAST, (options.max_gradients - plan.spent) // (BLOCKS * per_draw))
     for i in range(BLOCKS):
         for g, run in enumerate(runs):
             chains[g], new = _block(run, chains[g], target, options, draws, i, g)
@@ -197,7 +216,7 @@ def _hot_and_cold(key: Key, target: Target, options: Options, plan: Plan, positi
     return jax.tree.map(lambda a: a[0::2], positions), jax.tree.map(lambda a: a[1::2], positions)
 
 
-def _heat(key: Key, target: Target, plan: Plan, chains: Sequence[Chains]) -> float:
+def _heat(key: Key, target: Target, options: Options, plan: Plan, chains: Sequence[Chains]) -> float:
     r"""First-order excess of the estimate at step h by minibatch noise, $h\,\mathrm{tr}\,\Sigma_B/(4\alpha)$ [1].
 
     Direction i is heated to temperature 1 + h Sigma_ii/(2 alpha), and each direction that the loss confines holds 1/2;
@@ -207,9 +226,7 @@ def _heat(key: Key, target: Target, plan: Plan, chains: Sequence[Chains]) -> flo
         return 0.0
     positions = [c.states.position for c in chains]
     ends = [_chain(w, c) for w in positions for c in range(jax.tree.leaves(w)[0].shape[0])]
-    keys = jax.random.split(key, len(ends))
-    noise = np.mean([float(noise_trace(k, target.energy, w, target.data)) for k, w in zip(keys, ends, strict=True)])
-    return float(plan.step_size * noise / plan.batch_size / (4 * plan.friction))
+    return float(plan.step_size * _noise(key, target, options, ends) / plan.batch_size / (4 * plan.friction))
 
 
 def _is_enough(target: Target, options: Options, records: Sequence[Record]) -> bool:

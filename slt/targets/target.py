@@ -130,8 +130,7 @@ def loss_target(
     gamma = check_localization(localization, params)
     if not (weight_decay >= 0 and math.isfinite(weight_decay)):
         raise ValueError(f"weight_decay is {weight_decay}; it must be finite and at least 0.")
-    baseline = _baseline(loss, params, data)
-    gradient = _full_gradient(loss, params, data)
+    baseline, gradient = _at_minimum(loss, params, data)
     if control_variate is None:
         noise = _gradient_noise(loss, params, data, gradient)
         control_variate = n * beta * noise > 0.01 * max(gamma, 1.0) * math.sqrt(size(params))
@@ -261,32 +260,24 @@ def _excess(
 
 
 @shared_jit
-def _losses(loss: LossPerDatum, params: Params, rows: PyTree[Array]) -> Array:
-    return loss(params, rows)
+def _losses_and_gradient(loss: LossPerDatum, params: Params, rows: PyTree[Array]) -> tuple[Array, Params]:
+    """Loss of every row, and the gradient of their sum."""
+    losses, pullback = jax.vjp(lambda w: loss(w, rows), params)
+    return losses, pullback(jnp.ones_like(losses))[0]
 
 
-@shared_jit
-def _gradient(loss: LossPerDatum, params: Params, rows: PyTree[Array]) -> Params:
-    """Gradient of the sum over rows."""
-    return jax.grad(lambda w: jnp.sum(loss(w, rows)))(params)
-
-
-def _baseline(loss: LossPerDatum, params: Params, data: PyTree[Array]) -> Float[Array, " n"]:
-    """Loss of every datum at w* [nats]."""
-    baseline = jnp.concatenate([_losses(loss, params, rows) for rows in _chunks(data)])
+def _at_minimum(loss: LossPerDatum, params: Params, data: PyTree[Array]) -> tuple[Float[Array, " n"], Params]:
+    """Loss of every datum at w* [nats], and grad L_n(w*)."""
+    parts, total = [], jax.tree.map(jnp.zeros_like, params)
+    for rows in _chunks(data):
+        losses, gradient = _losses_and_gradient(loss, params, rows)
+        parts.append(losses)
+        total = jax.tree.map(jnp.add, total, gradient)
+    baseline = jnp.concatenate(parts)
     if not bool(jnp.isfinite(baseline).all()):
         row = int(jnp.argmin(jnp.isfinite(baseline)))
         raise ValueError(f"loss_target: the loss of datum {row} at params is {baseline[row]}; all must be finite.")
-    return baseline
-
-
-def _full_gradient(loss: LossPerDatum, params: Params, data: PyTree[Array]) -> Params:
-    """grad L_n(w*)."""
-    n = jax.tree.leaves(data)[0].shape[0]
-    total = jax.tree.map(jnp.zeros_like, params)
-    for rows in _chunks(data):
-        total = jax.tree.map(jnp.add, total, _gradient(loss, params, rows))
-    return jax.tree.map(lambda g: g / n, total)
+    return baseline, jax.tree.map(lambda g: g / len(baseline), total)
 
 
 def _gradient_noise(loss: LossPerDatum, params: Params, data: PyTree[Array], gradient: Params) -> float:
