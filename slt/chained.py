@@ -169,8 +169,9 @@ def _block(
     label = f"γ = {target.localization:.3g}, block {i + 1} of at most {BLOCKS}, step {g + 1} of 2"
     watch = options.watch and partial(_watch_chains, options.watch, g)
     return advance_with_progress(
-        run, chains, target.data, draws, progress=options.progress, checkpoint=path, label=label, watch=watch
-    )
+        run, chains, target.data, draws, progress=options.progress, checkpoint=path, label=label, watch=watch,
+        spacing=options.spacing,
+    )  # fmt: skip
 
 
 def _is_finite(records: Sequence[Record]) -> bool:
@@ -182,7 +183,13 @@ def _halved(target: Target, options: Options, plan: Plan, records: Sequence[Reco
     gradients = sum(int(np.sum(record.num_gradients, dtype=np.int64)) for record in records)
     spent = plan.spent + gradients * plan.batch_size * target.gradients_per_row(plan.batch_size)
     path = options.checkpoint and options.checkpoint.with_name(f"{options.checkpoint.name}-again")
-    return Plan(plan.step_size / 2, 2 * plan.friction, plan.batch_size, spent), options._replace(checkpoint=path)
+    watch = options.watch and partial(_watch_again, options.watch)
+    options = options._replace(checkpoint=path, watch=watch)
+    return Plan(plan.step_size / 2, 2 * plan.friction, plan.batch_size, spent), options
+
+
+def _watch_again(watch: Watch, group: int, positions: Params) -> None:
+    watch(group + 2, positions)
 
 
 def _watch_chains(watch: Watch, group: int, positions: Params) -> None:

@@ -59,21 +59,37 @@ def estimate(
 
 @cli.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="CONFIG|FOLDER")
+@click.option(
+    "--measure",
+    "measures",
+    multiple=True,
+    metavar="NAME",
+    help="Beside λ̂: singular_fluctuation (ν of the same run) or volume (log V of its Hessian basin). May be repeated.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Where the result goes, .zarr or .nc.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @click.option("--quiet", is_flag=True, help="No progress, no tables.")
 @with_figures
-def series(source: Path, output: Path | None, overwrite: bool, quiet: bool, figures: Path | None) -> None:
+def series(
+    source: Path, measures: tuple[str, ...], output: Path | None, overwrite: bool, quiet: bool, figures: Path | None
+) -> None:
     """Learning coefficients along the checkpoints of a training: a FOLDER of them, or a CONFIG with [series].
 
-    Every point is kept beside the output under its content: a stopped series goes on, a second one computes nothing.
+    Every point is kept beside the output under its content: a stopped series goes on, a second one computes nothing,
+    and a measure that is added later leaves the rest. In a CONFIG: measures = ["singular_fluctuation", "volume"].
+
+    slt series runs/steps --measure singular_fluctuation --measure volume
     """
     from slt import config as configuration
     from slt import experiment, store, views
 
-    configs, text = configuration.read_series(source)
+    configs, section, text = configuration.read_series(source)
+    if measures:
+        text += f"\n# on the command line: series.measures = {list(measures)}\n"
+    names = list(dict.fromkeys([*section.measures, *measures]))
     path = store.check_output(output or Path("results") / f"{source.stem}_series.zarr", overwrite=overwrite)
-    found = experiment.run_series(configs, path.with_name(f"{path.name}.points"), progress=not quiet)
+    folder = path.with_name(f"{path.name}.points")
+    found = experiment.run_series(configs, folder, measures=names, progress=not quiet)
     store.save(found.results, path, config=text, coordinate="checkpoint", overwrite=overwrite)
     _show(views.of_results(found.results), quiet=quiet, figures=figures)
     click.echo(f"Stored in {path}; {found.hits} of {len(found.results)} points were done before.")

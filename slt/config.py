@@ -83,6 +83,8 @@ class SeriesConfig(_Section):
 
     checkpoints: str
     """Glob of safetensors files; their step is "step" of their metadata, or the last number in their name."""
+    measures: tuple[str, ...] = ()
+    """Beside the coefficient, "singular_fluctuation" and "volume"; see `estimate_series`."""
 
 
 class Config(_Section):
@@ -217,8 +219,8 @@ def parse_config(text: str, *, name: str = "configuration", folder: Path = Path(
     return _complete(_validated(sections, name), name, folder)
 
 
-def read_series(path: str | os.PathLike) -> tuple[dict[float, Config], str]:
-    """{step: configuration} of a TOML file with a section [series], or of a folder of checkpoints, and its TOML text.
+def read_series(path: str | os.PathLike) -> tuple[dict[float, Config], SeriesConfig, str]:
+    """{step: configuration} of a TOML file with a section [series], or of a folder; that section; and the TOML text.
 
     Raises:
         FileNotFoundError: no such file or folder, or no checkpoint in it.
@@ -233,15 +235,15 @@ def read_series(path: str | os.PathLike) -> tuple[dict[float, Config], str]:
         raise FileNotFoundError(f"There is neither a folder of checkpoints nor a .toml configuration at {path}.")
     try:
         sections = tomllib.loads(text)
-        glob = SeriesConfig.model_validate(sections.pop("series", {})).checkpoints
+        series = SeriesConfig.model_validate(sections.pop("series", {}))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from None
     except ValidationError as error:
         problems = " ".join(_explain(detail, SeriesConfig) for detail in error.errors())
         raise ValueError(f"The section [series] of {path} cannot be used. {problems}") from None
-    files = sorted(folder.glob(glob))
+    files = sorted(folder.glob(series.checkpoints))
     if not files:
-        raise FileNotFoundError(f"{path}: no checkpoint matches {glob!r} in {folder}.")
+        raise FileNotFoundError(f"{path}: no checkpoint matches {series.checkpoints!r} in {folder}.")
     found: dict[float, Config] = {}
     for file in files:
         model = sections.get("model", {}) | {"checkpoint": file.name}
@@ -250,7 +252,7 @@ def read_series(path: str | os.PathLike) -> tuple[dict[float, Config], str]:
         if step in found:
             raise ValueError(f"{path}: {file.name} and another checkpoint both have the step {step:g}; keep one.")
         found[step] = config
-    return dict(sorted(found.items())), text
+    return dict(sorted(found.items())), series, text
 
 
 def _step(file: Path) -> float:

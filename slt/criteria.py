@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from slt._types import Estimate, Params
-from slt.draws import Options, Result, Verdict
+from slt.draws import Options, Result, Verdict, Watch
 from slt.estimate import sample_posterior
 from slt.estimators import criteria
 from slt.estimators.pointwise import MIN_DRAWS, Pointwise, merge, summarise
+from slt.jit import shared_jit
 from slt.targets.inputs import check_data
 from slt.targets.numpyro_models import as_target
 from slt.targets.target import Target
@@ -27,6 +28,8 @@ PARTICLES = 8
 """Particles of a replicate that are stored at every look."""
 ROWS = 1 << 20
 """Log-likelihoods that are computed at a time."""
+MIN_DOF = 2
+"""Degrees of freedom of its error below which a singular fluctuation is refused."""
 
 
 def estimate_criteria(
@@ -65,7 +68,7 @@ def estimate_criteria(
     """
     target = as_target(target, data, named_data, inverse_temperature=1.0)
     _check(target, test_data)
-    watch = _watch(target, test_data)
+    watch = _watch(target, test_data, storing=target.num_data * MIN_DRAWS <= STORED)
     options = Options(seed, tolerance, max_gradients, num_chains, target.num_data, progress, watch=watch.look)
     result = sample_posterior(target, options, sampler=sampler)
     sums, kept = watch.collect(result)
@@ -80,17 +83,45 @@ def estimate_criteria(
     )
 
 
+def watch_fluctuation(target: Target) -> tuple[Watch, Callable[[Result], Estimate]]:
+    r"""$\hat\nu(\beta)$ of the posterior that another estimate samples: a `watch` for its run, and what is made of it.
+
+    Where that run saw minibatches, their noise widens its posterior; the share of the learning coefficient that is due
+    to it joins the standard error. The second function takes the result of the run.
+
+    Raises:
+        ValueError: a potential without data; from the second, a run too short or too slow to tell an error.
+    """
+    _check(target, None)
+    watch = _watch(target, None, storing=False)
+
+    def fluctuation(result: Result) -> Estimate:
+        if not math.isfinite(result.estimates["llc"].value):
+            raise ValueError("The run gave no learning coefficient, so its draws give no singular fluctuation either.")
+        nu = criteria.singular_fluctuation(watch.collect(result)[0][0])
+        if not (math.isfinite(nu.value) and nu.dof >= MIN_DOF):
+            raise ValueError(
+                f"The singular fluctuation read {nu} with {nu.dof:.1f} degrees of freedom, below {MIN_DOF}: the chains "
+                "have not mixed in it; raise max_gradients."
+            )
+        heat = result.diagnostics.get("noise_correction", 0.0)
+        share = heat / (heat + max(result.estimates["llc"].value, 0.0)) if heat else 0.0
+        return nu._replace(mcse=math.hypot(nu.mcse, share * nu.value))
+
+    return watch.look, fluctuation
+
+
 class _Watch(NamedTuple):
     """look(group, positions) sums up one look; collect(result): sums for each data set, kept log-likelihoods."""
 
-    look: Callable[[int, Params], None]
+    look: Watch
     collect: Callable[[Result], tuple[list[Pointwise], np.ndarray | None]]
 
 
 def _check(target: Target, test_data: PyTree[Array] | None) -> None:
     if target.log_likelihood is None:
         raise ValueError(
-            "estimate_criteria: the target is a potential without data, so it has no log-likelihood per datum; give a "
+            "criteria: the target is a potential without data, so it has no log-likelihood per datum; give a "
             "`loss_target`, or call `estimate_llc` or `estimate_free_energy` for a potential."
         )
     if test_data is not None:
@@ -101,16 +132,18 @@ def _check(target: Target, test_data: PyTree[Array] | None) -> None:
             raise ValueError(f"estimate_criteria: rows of test_data have shapes {given}; the target's have {due}.")
 
 
-def _watch(target: Target, test_data: PyTree[Array] | None) -> _Watch:
+def _watch(target: Target, test_data: PyTree[Array] | None, *, storing: bool) -> _Watch:
     """Sums of every few looks form a batch; some log-likelihoods are kept as they are, if they are few enough."""
-    sum_up, sets = _summary(target), [target.data]
+    sets = [target.data]
     if test_data is not None:
         sets.append((test_data, jnp.zeros(check_data(test_data))))
-    storing = target.num_data * MIN_DRAWS <= STORED
     seen: dict[int, list[_Batch]] = {}
 
     def look(group: int, positions: Params) -> None:
-        parts = [jax.tree.map(np.asarray, sum_up(positions, data)) for data in sets]
+        parts = [
+            jax.tree.map(np.asarray, _sum_up(target.log_likelihood, target.inverse_temperature, positions, data))
+            for data in sets
+        ]
         new = _Batch(1, [sums for sums, _ in parts], [np.asarray(parts[0][1], np.float32)] if storing else [])
         seen[group] = _add(seen.get(group, []), new)
 
@@ -118,7 +151,8 @@ def _watch(target: Target, test_data: PyTree[Array] | None) -> _Watch:
         warm, draws = result.draws.warmup_loss.shape[1], result.draws.loss.shape[1]
         skip = warm / (warm + draws) if result.settings["sampler"] == "chains" else 0.0
         alive = np.asarray(result.draws.first_divergence) < 0
-        groups = [[b for b in batches if b.looks == batches[0].looks] for _, batches in sorted(seen.items())]
+        last = [batches for group, batches in sorted(seen.items()) if group // 2 == max(seen) // 2]
+        groups = [[b for b in batches if b.looks == batches[0].looks] for batches in last]
         groups = [batches[math.ceil(skip * len(batches)) :] for batches in groups]
         sums = [_joined([[batch.sums[i] for batch in batches] for batches in groups], alive) for i in range(len(sets))]
         if not storing:
@@ -159,18 +193,17 @@ def _joined(groups: list[list[Pointwise]], alive: np.ndarray) -> Pointwise:
     return sums._replace(inverse_temperature=float(np.ravel(sums.inverse_temperature)[0]))
 
 
-def _summary(target: Target) -> Callable:
-    """(positions, data) -> sums over the particles, dims (chain, datum), and log-likelihoods of a few of them."""
-    assert target.log_likelihood is not None
-    log_likelihood, beta = target.log_likelihood, target.inverse_temperature
+@shared_jit
+def _sum_up(log_likelihood: Callable, beta: float, positions: Params, data: Any) -> tuple[Pointwise, Array]:
+    """Sums over the particles, dims (chain, datum), and log-likelihoods of a few of them."""
 
-    def one_chain(positions: Params, data: Any) -> tuple[Pointwise, Array]:
+    def one_chain(positions: Params) -> tuple[Pointwise, Array]:
         number = jax.tree.leaves(positions)[0].shape[0]
         size = max(1, min(number, ROWS // jax.tree.leaves(data)[0].shape[0]))
         values = jax.lax.map(lambda w: log_likelihood(w, data), positions, batch_size=size)
         return summarise(values, inverse_temperature=beta), values[:: max(1, number // PARTICLES)]
 
-    return jax.jit(lambda positions, data: jax.lax.map(lambda w: one_chain(w, data), positions))
+    return jax.lax.map(one_chain, positions)
 
 
 def _criteria(

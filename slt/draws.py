@@ -47,6 +47,7 @@ class Result(NamedTuple):
     diagnostics: plain numbers, e.g. "rhat", "ess", "divergences", "gradient_norm", "seconds".
     settings: what produced the run, e.g. "sampler", "step_size", "nbeta", "localization", "num_params", "seed".
     pointwise: values per datum, e.g. of "waic", where they were computed.
+    refused: for estimates that are NaN as this run cannot support them, the verdict that says why.
     """
 
     estimates: dict[str, Estimate]
@@ -55,14 +56,17 @@ class Result(NamedTuple):
     diagnostics: dict[str, float]
     settings: dict[str, str | float | int]
     pointwise: dict[str, Float[np.ndarray, " datum"]] | None = None
+    refused: dict[str, Verdict] | None = None
 
 
 Watch = Callable[[int, PyTree], None]
-"""(group, positions with the leading axes chain and particle) -> None, called every few steps of a run."""
+"""(group, positions with the leading axes chain and particle) -> None, called every few steps of a run.
+
+A run has the groups 0 and 1; one that starts again after a divergence has two new ones, and all before are void."""
 
 
 class Options(NamedTuple):
-    """What `estimate_llc` was asked for, see there; and who else looks at the positions of the run."""
+    """What `estimate_llc` was asked for, see there; who else looks at the positions, and after how many draws again."""
 
     seed: int
     tolerance: float
@@ -74,6 +78,7 @@ class Options(NamedTuple):
     watch: Watch | None = None
     mesh: Any = None
     warm_start: tuple[float, int] | None = None
+    spacing: int = 1
 
     def asked(self, estimate: Estimate) -> float:
         """The standard error to reach [1]."""

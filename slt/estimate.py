@@ -9,7 +9,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from slt.chained import chained_result
-from slt.draws import Options, Result, Verdict
+from slt.draws import Options, Result, Verdict, Watch
 from slt.geometry.curvature import DENSE_DIM, harmonic_llc, hessian_eigenvalues
 from slt.targets.numpyro_models import as_target
 from slt.targets.polish import deficit
@@ -20,6 +20,8 @@ TEMPERING_DIM = 50
 """Largest dimension at which tempered SMC is the default."""
 TEMPERING_DATA = 500
 """Largest data set at which it is the default: every particle sees all data at every step."""
+SPACING = 10
+"""Draws from one look of a `watch` to the next: sooner, a chain has hardly moved."""
 
 
 def estimate_llc(
@@ -35,6 +37,7 @@ def estimate_llc(
     checkpoint: str | Path | None = None,
     mesh: Mesh | None = None,
     warm_start: Result | None = None,
+    watch: Watch | None = None,
     **named_data: Any,
 ) -> Result:
     r"""Local learning coefficient $n\beta(\mathbb{E}[L_n(w)] - L_n(w^*))$ under the target's posterior.
@@ -54,6 +57,7 @@ def estimate_llc(
         checkpoint: file stem; a killed run resumes from it and gives the same bits.
         mesh: devices for the chains way, as of `sample`; an axis "chain" may have up to num_chains/2 devices.
         warm_start: the result of a similar target, e.g. the checkpoint before: tuning starts at its step and batch.
+        watch: is shown the positions every few steps; a run that resumes from a checkpoint does not show them again.
 
     Returns:
         Result with estimates "llc" and, where losses are exact, "llc_variance" and "llc_two_temperature"; a verdict
@@ -66,8 +70,8 @@ def estimate_llc(
     target = as_target(target, data, named_data)
     path = None if checkpoint is None else Path(checkpoint)
     options = Options(
-        seed, tolerance, max_gradients, num_chains, batch_size, progress, path, mesh=mesh,
-        warm_start=_tuned(warm_start),
+        seed, tolerance, max_gradients, num_chains, batch_size, progress, path, watch, mesh, _tuned(warm_start),
+        spacing=SPACING,
     )  # fmt: skip
     result = sample_posterior(target, options, sampler=sampler)
     return result._replace(verdict=_judge_minimum(target, result, options) or result.verdict)

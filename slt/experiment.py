@@ -94,11 +94,13 @@ def run_free_energy(config: Config) -> FreeEnergy:
     return estimate_free_energy(target, seed=config.run.seed)
 
 
-def run_series(configs: Mapping[float, Config], folder: Path, *, progress: bool = False) -> Series:
+def run_series(
+    configs: Mapping[float, Config], folder: Path, *, measures: Sequence[str] = (), progress: bool = False
+) -> Series:
     """One estimate for each checkpoint, at one localisation: the one given, or the default at the last checkpoint.
 
     Raises:
-        ValueError: several localisations, or checkpoints that are no networks.
+        ValueError: several localisations, checkpoints that are no networks, or an unknown measure.
         OSError: the disk is full; what was stored before is whole.
     """
     last = configs[max(configs)]
@@ -113,7 +115,7 @@ def run_series(configs: Mapping[float, Config], folder: Path, *, progress: bool 
         target, facts = _network_target(config)
         return target(gamma), facts
 
-    return estimate_series(build, configs, folder=folder, progress=progress, **_options(last))
+    return estimate_series(build, configs, folder=folder, measures=measures, progress=progress, **_options(last))
 
 
 def calibrate_config(config: Config) -> Calibration:

@@ -1,24 +1,34 @@
 """The learning coefficient along a training run, or along a hyperparameter: one estimate per checkpoint.
 
 Each point is stored as it is done, under its content; a series that was stopped goes on where it stopped, and a second
-call computes nothing. Tuning starts from that of the point before.
+call computes nothing. Tuning starts from that of the point before. Further measures are of the same posterior, at the
+same n beta and gamma; where a checkpoint does not support one, its place in the series says why.
 """
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.progress import Progress
 
 from slt._types import Estimate
 from slt.cache import cached, fingerprint, function_digest
-from slt.draws import Result
+from slt.criteria import watch_fluctuation
+from slt.draws import Draws, Result, Verdict
 from slt.estimate import estimate_llc
 from slt.targets.target import Target
+from slt.volumes import posterior_volume
 
 Built = Target | tuple[Target, dict[str, float]]
+Measure = Callable[[Target], Estimate]
+FLUCTUATION = "singular_fluctuation"
+READY: dict[str, Measure | None] = {FLUCTUATION: None, "volume": posterior_volume}
+"""Measures that are known by name; None: seen by the run itself."""
+NO_DRAWS = Draws(*[np.zeros((0, 0))] * 4, first_divergence=np.zeros(0, int), num_gradients=0)
+NONE = Estimate(math.nan, math.nan)
 
 
 class Series(NamedTuple):
@@ -33,7 +43,7 @@ def estimate_series(
     checkpoints: Mapping[float, Any],
     *,
     folder: str | Path,
-    measures: Mapping[str, Callable[[Target], Estimate]] | None = None,
+    measures: Sequence[str] | Mapping[str, str | Measure] = (),
     warm_start: bool = True,
     progress: bool = False,
     **options: Any,
@@ -45,17 +55,23 @@ def estimate_series(
             Give all the same localization: the default follows |w*|, and with it the coefficient.
         checkpoints: {training step, or value of a hyperparameter: whatever `build` takes}.
         folder: where every point is stored under the hash of parameters, data, loss and options.
-        measures: further estimates of a target by name, e.g. a singular fluctuation or a volume; stored with the rest.
+        measures: names, of "singular_fluctuation", $\hat\nu(\beta)$ of the very run that gives $\hat\lambda$, and
+            "volume", log V of its Hessian basin (`posterior_volume`); or {name: one of these, or a function of the
+            target that gives an Estimate, or raises a ValueError where there is none}. They are NaN, with the reason in
+            `refused`, at a checkpoint that is not a minimum, or where they did not converge.
+            Each is stored by itself, so that one added later computes itself alone, but for the singular fluctuation,
+            for which the point is run again, with the same seed.
         warm_start: tune from the step and batch of the point before. Which point that was is not part of the hash:
             points added between stored ones leave those as they are.
         options: as of `estimate_llc`.
 
     Raises:
-        ValueError: no checkpoints, or localisations that differ over the series.
+        ValueError: no checkpoints, localisations that differ over the series, or an unknown measure.
         OSError: the disk is full; all points before are stored.
     """
     if not checkpoints:
         raise ValueError("estimate_series: there are no checkpoints; give at least one.")
+    asked = _named(measures)
     results: list[Result] = []
     hits, gamma, before = 0, math.nan, None
     for step in _with_progress(sorted(checkpoints), progress):
@@ -63,26 +79,101 @@ def estimate_series(
         target, facts = (built, {}) if isinstance(built, Target) else built
         gamma = target.localization if math.isnan(gamma) else gamma
         _check_equal(step, target.localization, gamma)
-        found, hit = _point(Path(folder), target, measures or {}, before if warm_start else None, options)
-        hits, before = hits + hit, found
+        before, hit = _run(Path(folder), target, None in asked.values(), before if warm_start else None, options)
+        found, stored = _with_measures(Path(folder), target, before, asked)
+        hits += hit and stored
         diagnostics = found.diagnostics | {"train_loss": target.loss_at_minimum} | facts
         results.append(found._replace(settings=found.settings | {"checkpoint": step}, diagnostics=diagnostics))
     return Series(results, hits)
 
 
-def _point(
-    folder: Path, target: Target, measures: Mapping[str, Callable], before: Result | None, options: dict[str, Any]
+def _named(measures: Sequence[str] | Mapping[str, str | Measure]) -> dict[str, Measure | None]:
+    names = [measures] if isinstance(measures, str) else measures
+    given = names if isinstance(names, Mapping) else {name: name for name in names}
+    unknown = [measure for measure in given.values() if isinstance(measure, str) and measure not in READY]
+    if unknown:
+        raise ValueError(
+            f"estimate_series: there is no measure {', '.join(map(repr, unknown))}; known by name are "
+            f"{' and '.join(READY)}, and any other is given as {{name: function of the target}}."
+        )
+    return {name: READY[measure] if isinstance(measure, str) else measure for name, measure in given.items()}
+
+
+def _run(
+    folder: Path, target: Target, watched: bool, before: Result | None, options: dict[str, Any]
 ) -> tuple[Result, bool]:
-    digests = {name: function_digest(measure) for name, measure in measures.items()}
-    name = fingerprint(target, measures=digests, warm=before is not None, **options)
+    """The run at a point, and whether it was stored; one that was watched serves where nobody asks for that, too."""
+    plain = fingerprint(target, warm=before is not None, **options)
+    both = f"{plain}_{FLUCTUATION}"
+    watched |= not (folder / f"{plain}.nc").exists() and (folder / f"{both}.nc").exists()
 
     def compute(checkpoint: Path) -> list[Result]:
-        result = estimate_llc(target, checkpoint=checkpoint, warm_start=before, **options)
-        further = {name: measure(target) for name, measure in measures.items()}
-        return [result._replace(estimates=result.estimates | further)]
+        if watched and target.log_likelihood is not None:
+            return [_watched(target, warm_start=before, **options)]
+        return [estimate_llc(target, checkpoint=checkpoint, warm_start=before, **options)]
 
-    (result,), hit = cached(folder, name, compute)
+    (result,), hit = cached(folder, both if watched else plain, compute)
     return result, hit
+
+
+def _watched(target: Target, **options: Any) -> Result:
+    """With the singular fluctuation; not resumed from within, lest it see a part of the run alone."""
+    look, fluctuation = watch_fluctuation(target)
+    result = estimate_llc(target, checkpoint=None, watch=look, **options)
+    try:
+        return result._replace(estimates=result.estimates | {FLUCTUATION: fluctuation(result)})
+    except ValueError as error:
+        refused = {FLUCTUATION: Verdict("not converged", (str(error),))}
+        return result._replace(estimates=result.estimates | {FLUCTUATION: NONE}, refused=refused)
+
+
+def _with_measures(
+    folder: Path, target: Target, run: Result, asked: Mapping[str, Measure | None]
+) -> tuple[Result, bool]:
+    """The run with the estimates and refusals that are asked for, and whether all were stored."""
+    estimates = {name: estimate for name, estimate in run.estimates.items() if name != FLUCTUATION}
+    refused, all_stored = {}, True
+    for name, measure in asked.items():
+        if measure is None:
+            estimate = run.estimates.get(FLUCTUATION, NONE)
+            verdict = (run.refused or {}).get(FLUCTUATION) or _supported(target, run.verdict)
+        else:
+            found, stored = _measured(folder, target, measure)
+            all_stored &= stored
+            estimate, verdict = found.estimates["value"], found.verdict
+            if measure is posterior_volume and run.verdict.status == "not a minimum":
+                verdict = run.verdict
+        estimates[name] = estimate
+        if verdict.status != "converged":
+            estimates[name], refused[name] = NONE, _refusal(estimate, verdict)
+    return run._replace(estimates=estimates, refused=refused or None), all_stored
+
+
+def _measured(folder: Path, target: Target, measure: Measure) -> tuple[Result, bool]:
+    """The measure as a result of its own, and whether it was stored."""
+
+    def compute(_: Path) -> list[Result]:
+        try:
+            value, verdict = measure(target), Verdict("converged")
+        except ValueError as error:
+            value, verdict = NONE, Verdict("not available", (str(error),))
+        if verdict.status == "converged" and not math.isfinite(value.value):
+            verdict = Verdict("not available", (f"It read {value}.",))
+        return [Result({"value": value}, verdict, NO_DRAWS, {}, {})]
+
+    (found,), hit = cached(folder, fingerprint(target, measure=function_digest(measure)), compute)
+    return found, hit
+
+
+def _supported(target: Target, verdict: Verdict) -> Verdict:
+    if target.log_likelihood is None:
+        return Verdict("not available", ("A potential has no data, and so no log-likelihood per datum.",))
+    return verdict
+
+
+def _refusal(estimate: Estimate, verdict: Verdict) -> Verdict:
+    read = (f"It read {estimate}.",) if math.isfinite(estimate.value) else ()
+    return Verdict(verdict.status, (*read, *verdict.reasons))
 
 
 def _check_equal(step: float, given: float, first: float) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from slt._types import Key, Params
+from slt._types import Estimate, Key, Params
 from slt.draws import Verdict
 from slt.estimators.llc import replicate_mean
 from slt.geometry.curvature import DENSE_DIM, log_determinant
@@ -100,6 +100,29 @@ def basin_volumes(
         ladder = volume_ladder(target, initialisation=start, lowest=threshold, seed=seed, **options)
         rows.append(_splitting_row(ladder, threshold))
     return rows
+
+
+def posterior_volume(target: Target, *, seed: int = 0, **options: Any) -> Estimate:
+    r"""$-\tfrac12\log\det(I + \tfrac{n\beta}{\gamma} H)$, log volume of the Hessian basin of a posterior [nats].
+
+    The share of N(w*, I/gamma), with weight decay gamma + n beta a, that the fuzzy basin w'Hw/2 < 1/(n beta) holds: a
+    volume at the n beta and gamma of the learning coefficient, which is its slope, $-d\log V/d\log n\beta$, where the
+    loss is quadratic. Exact up to 5000 parameters, by stochastic Lanczos quadrature beyond.
+
+    Args:
+        options: of `log_determinant`, such as num_probes.
+
+    Raises:
+        ValueError: a prior that is improper or no Gaussian, H + gamma/(n beta) I indefinite, a sampled determinant that
+            did not converge. That w* is a minimum is not looked at.
+    """
+    if not target.precision > 0:
+        raise ValueError("posterior_volume: the prior is no Gaussian, or improper (gamma = 0); give gamma > 0.")
+    found = log_determinant(target, target.precision / target.nbeta, jax.random.key(seed), **options)
+    estimate = found.info._replace(value=-0.5 * found.info.value, mcse=0.5 * found.info.mcse)
+    if found.verdict.status == "not converged":
+        raise ValueError(f"posterior_volume: not converged (it read {estimate}). {' '.join(found.verdict.reasons)}")
+    return estimate
 
 
 def volume_ladder(

@@ -6,7 +6,10 @@ import pytest
 from helpers import assert_agrees
 
 import slt
-from slt import store
+from slt import chained, series, store
+from slt._types import Estimate
+from slt.criteria import watch_fluctuation
+from slt.draws import Result, Verdict
 
 N, SCALE, FALSE_FAIL = 30, 2.0, 1e-6
 DATA = np.random.default_rng(7).normal(0.3, 1.0, N)
@@ -95,3 +98,51 @@ def test_what_has_no_criteria_is_refused():
         slt.estimate_criteria(slt.potential_target(lambda w: w @ w, jnp.zeros(2), nbeta=10.0))
     with pytest.raises(ValueError, match="rows of test_data have shapes"):
         slt.estimate_criteria(target(1.0), test_data=jnp.zeros((5, 2)))
+
+
+def watched(**options):
+    """A run for the learning coefficient, and its singular fluctuation."""
+    beta = 1 / np.log(N)
+    look, fluctuation = watch_fluctuation(target(beta))
+    result = slt.estimate_llc(target(beta), sampler="chains", watch=look, **options)
+    return result, fluctuation
+
+
+def test_another_run_gives_its_singular_fluctuation_and_the_same_estimate():
+    options = {"max_gradients": 3_000_000, "tolerance": 0.02}
+    result, fluctuation = watched(**options)
+    exact_value = exact(1 / np.log(N))["singular_fluctuation"]
+    assert_agrees(fluctuation(result), exact_value, resolution=0.1, false_fail=FALSE_FAIL)
+    alone = slt.estimate_llc(target(1 / np.log(N)), sampler="chains", **options)
+    assert result.estimates == alone.estimates
+
+
+def test_a_run_without_a_number_has_no_fluctuation():
+    _, fluctuation = watched(max_gradients=50_000)
+    nothing = Result({"llc": Estimate(np.nan, np.inf)}, Verdict("not converged"), series.NO_DRAWS, {}, {})
+    with pytest.raises(ValueError, match="gave no learning coefficient"):
+        fluctuation(nothing)
+
+
+def test_the_share_of_minibatch_noise_is_in_its_error():
+    result, fluctuation = watched(max_gradients=300_000)
+    quiet, level = fluctuation(result), result.estimates["llc"].value
+    loud = fluctuation(result._replace(diagnostics=result.diagnostics | {"noise_correction": level}))
+    assert loud.value == quiet.value
+    assert loud.mcse == pytest.approx(np.hypot(quiet.mcse, quiet.value / 2), rel=1e-6)
+
+
+def test_looks_at_a_run_that_diverged_are_void(monkeypatch):
+    """Its first step is beyond the stable one; the sum over both runs would not be finite, or far too large."""
+    tune, seen = chained._warm_up, set()
+
+    def too_bold(*args):
+        plan, positions = tune(*args)
+        return plan._replace(step_size=4 * plan.step_size, friction=plan.friction / 4), positions
+
+    monkeypatch.setattr(chained, "_warm_up", too_bold)
+    look, fluctuation = watch_fluctuation(target(1.0))
+    options = {"sampler": "chains", "max_gradients": 1_000_000}
+    result = slt.estimate_llc(target(1.0), watch=lambda g, w: (seen.add(g), look(g, w)), **options)
+    assert seen == {0, 1, 2, 3}
+    assert_agrees(fluctuation(result), exact(1.0)["singular_fluctuation"], resolution=0.2, false_fail=FALSE_FAIL)

@@ -27,17 +27,20 @@ def folder(tmp_path):
 
 @pytest.fixture
 def fake(monkeypatch):
-    def run_series(configs, folder, *, progress):
+    def run_series(configs, folder, *, measures, progress):
+        asked.append(measures)
         results = [make_result(localization=10.0) for _ in configs]
         extra = [{"checkpoint": step, "nbeta": 198.0} for step in configs]
         results = [r._replace(settings=r.settings | more) for r, more in zip(results, extra, strict=True)]
         return Series(results, 1)
 
+    asked = []
     monkeypatch.setattr(experiment, "run_series", run_series)
+    return asked
 
 
 def test_a_folder_of_checkpoints_is_a_series_in_the_order_of_their_steps(folder):
-    configs, text = read_series(folder)
+    configs, _, text = read_series(folder)
     assert list(configs) == [3, 20, 100]
     assert "[series]" in text
     assert configs[3].model.checkpoint == folder / "step_3.safetensors"
@@ -46,7 +49,7 @@ def test_a_folder_of_checkpoints_is_a_series_in_the_order_of_their_steps(folder)
 def test_a_configuration_names_the_checkpoints_and_what_is_estimated(folder):
     path = folder.parent / "run.toml"
     path.write_text('[series]\ncheckpoints = "steps/step_?0*.safetensors"\n[posterior]\nlocalization = 10.0\n')
-    configs, _ = read_series(path)
+    configs, _, _ = read_series(path)
     assert list(configs) == [20, 100]
     assert configs[20].posterior.localization == (10.0,)
 
@@ -59,6 +62,28 @@ def test_series_prints_stores_and_draws(capsys, folder, fake, tmp_path):
     assert f"Stored in {output}; 1 of 3 points were done before." in out
     assert (tmp_path / "figures" / "series.png").exists()
     assert "along the series" in run(capsys, "report", output)[1]
+
+
+def test_measures_of_the_configuration_and_of_the_command_line_are_joined(capsys, folder, fake, tmp_path):
+    path = folder.parent / "run.toml"
+    path.write_text('[series]\ncheckpoints = "steps/*"\nmeasures = ["volume"]\n')
+    output = tmp_path / "out.nc"
+    given = ("--measure", "singular_fluctuation", "--measure", "volume")
+    assert run(capsys, "series", path, *given, "--output", output)[0] == 0
+    assert run(capsys, "series", path, "--output", output, "--overwrite")[0] == 0
+    assert run(capsys, "series", folder, "--output", tmp_path / "b.nc")[0] == 0
+    assert fake == [["volume", "singular_fluctuation"], ["volume"], []]
+
+
+@pytest.mark.parametrize("how", ["option", "file"])
+def test_an_unknown_measure_is_one_paragraph_that_names_the_known(capsys, folder, tmp_path, how):
+    path = folder.parent / "run.toml"
+    path.write_text('[series]\ncheckpoints = "steps/*"\n' + 'measures = ["nu"]\n' * (how == "file"))
+    given = ["--measure", "nu"] * (how == "option")
+    code, _, err = run(capsys, "series", path, *given, "--output", tmp_path / "out.nc")
+    assert code == 2
+    assert "no measure 'nu'; known by name are singular_fluctuation and volume" in " ".join(err.split())
+    assert not (tmp_path / "out.nc").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from scipy.stats import chi2
 from slt import loss_target, potential, potential_target
 from slt._types import Estimate
 from slt.cli import cli
+from slt.geometry.curvature import harmonic_llc
 from slt.geometry.prior_mass import log_prior_mass
-from slt.volumes import Initialisation, basin_volumes, volume_ladder, volume_scaling
+from slt.volumes import Initialisation, basin_volumes, posterior_volume, volume_ladder, volume_scaling
 
 FAST = {"num_particles": 256, "num_replicates": 8, "num_moves": 24}
 
@@ -104,3 +105,58 @@ def test_beyond_the_dense_limit_the_log_determinant_is_sampled():
     assert 0 < rows[1].error < 3
     assert abs(rows[1].log_volume - exact) < 4 * rows[1].error + 1e-6
     assert "centred at w*" in rows[1].reason
+
+
+H = np.array([40.0, 3.0, 0.2, 0.0])
+
+
+def quadratic(h=H, nbeta=150.0, gamma=2.0):
+    return potential_target(
+        lambda w: 0.5 * jnp.sum(jnp.asarray(h) * w**2), jnp.zeros(len(h)), nbeta=nbeta, localization=gamma
+    )
+
+
+def test_the_volume_of_a_posterior_is_a_ratio_of_gaussian_integrals():
+    exact = -0.5 * np.sum(np.log1p(150 * H / 2.0))
+    found = posterior_volume(quadratic())
+    assert found.value == pytest.approx(exact, rel=1e-6)
+    assert found.mcse == 0
+    start = Initialisation(2.0**-0.5, jnp.zeros(4))
+    rows = basin_volumes(quadratic(), threshold=1 / 150, initialisation=start, estimators=["hessian"])
+    (fuzzy,) = [row.log_volume for row in rows if row.treatment == "fuzzy ellipsoid"]
+    assert found.value == pytest.approx(fuzzy, rel=1e-6)
+
+
+def test_the_learning_coefficient_of_a_quadratic_is_the_slope_of_its_volume():
+    step = 1e-3
+    high, low = (posterior_volume(quadratic(nbeta=150 * math.exp(s))).value for s in (step, -step))
+    assert -(high - low) / (2 * step) == pytest.approx(harmonic_llc(H, nbeta=150.0, precision=2.0), rel=1e-4)
+
+
+def test_weight_decay_is_part_of_the_prior_of_the_volume():
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    target = loss_target(
+        lambda w, rows: 0.5 * (rows @ w) ** 2,
+        jnp.zeros(2),
+        x,
+        inverse_temperature=0.5,
+        localization=2.0,
+        weight_decay=0.1,
+    )
+    exact = -0.5 * np.linalg.slogdet(np.eye(2) + 0.5 * x.T @ x / (2.0 + 50 * 0.5 * 0.1))[1]
+    assert posterior_volume(target).value == pytest.approx(exact, rel=1e-5)
+
+
+def test_a_sampled_volume_holds_the_exact_one():
+    h = np.geomspace(1e-3, 50, 60)
+    exact = -0.5 * np.sum(np.log1p(150 * h / 2.0))
+    found = posterior_volume(quadratic(h), dense_dim=1)  # Hadamard probes or not: it has an error
+    assert 0 < found.mcse < 5
+    assert abs(found.value - exact) < 5 * found.mcse
+
+
+def test_a_posterior_without_a_volume_is_refused():
+    with pytest.raises(ValueError, match="improper"):
+        posterior_volume(loss_target(lambda w, x: (x @ w) ** 2, jnp.zeros(2), np.eye(3, 2), localization=0.0))
+    with pytest.raises(ValueError, match="indefinite"):
+        posterior_volume(quadratic(np.array([1.0, -1.0])))

@@ -1,4 +1,4 @@
-"""The learning coefficient and the loss along a training run."""
+"""The learning coefficient, further measures and the loss along a training run."""
 
 from __future__ import annotations
 
@@ -9,52 +9,80 @@ import numpy as np
 
 from slt.draws import Result
 from slt.estimators.stages import stages
-from slt.plotting.base import BLUE, CHAINS, GREY, log_scale, new_figure, points
+from slt.plotting.base import BLUE, CHAINS, GREEN, GREY, ORANGE, VERMILION, log_scale, new_figure, points
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LOSSES = {"train_loss": "train loss", "test_loss": "test loss"}
+MEASURES = {"llc": "λ̂", "singular_fluctuation": "ν̂", "volume": "log V  [nats]"}
+COLOURS = (BLUE, GREEN, ORANGE, "#CC79A7", "#56B4E9")
 SHADES = {"rises": "#E8F1F8", "falls": "#FBEDE3", "stays": "white"}
 
 
 def plot_series(results: Sequence[Result], *, label: str = "training step") -> Figure:
-    r"""$\hat\lambda$ with 90 % intervals above, losses below, against the checkpoint; stages shaded and named.
+    r"""$\hat\lambda$ and every further measure with 90 % intervals, losses below; stages of $\hat\lambda$ shaded.
+
+    Hollow: the run did not converge. A cross on the axis: refused, there is no number.
 
     Raises:
         ValueError: fewer than 2 results, or one without the setting "checkpoint".
     """
     if len(results) < 2 or any("checkpoint" not in result.settings for result in results):
         raise ValueError("plot_series: give at least 2 results of `estimate_series`.")
-    figure, (top, bottom) = new_figure(2, height=6, sharex=True, height_ratios=(3, 2))
+    names = ["llc", *(n for n in results[0].estimates if not n.startswith(("llc", "log_evidence")))]
+    figure, axes = new_figure(
+        len(names) + 1, height=4 + 2 * len(names), sharex=True, height_ratios=(3, *[2] * len(names))
+    )
     steps = np.array([float(result.settings["checkpoint"]) for result in results])
-    estimates = [result.estimates["llc"] for result in results]
-    converged = np.array([result.verdict.status == "converged" for result in results])
-    points(top, steps, estimates, converged, label="λ̂, 90 % interval")
-    top.plot(steps, [estimate.value for estimate in estimates], color=BLUE, lw=0.8)
+    for ax, name, color in zip(axes, names, COLOURS * len(names), strict=False):
+        _draw_measure(ax, steps, results, name, color)
+    bottom = axes[-1]
     for color, (name, text) in zip(CHAINS[1:], LOSSES.items(), strict=False):
         if all(name in result.diagnostics for result in results):
             losses = [result.diagnostics[name] for result in results]
             bottom.plot(steps, losses, color=color, marker=".", label=text)
     log_scale(bottom.set_xscale, steps)
-    _mark_stages(top, bottom, steps, estimates)
-    losses = [result.diagnostics.get(name, np.nan) for result in results for name in LOSSES]
-    log_scale(bottom.set_yscale, losses)
+    _mark_stages(axes, steps, [result.estimates["llc"] for result in results])
+    log_scale(bottom.set_yscale, [result.diagnostics.get(name, np.nan) for result in results for name in LOSSES])
     gamma, nbeta = (float(results[0].settings[name]) for name in ("localization", "nbeta"))
-    top.set(ylabel="local learning coefficient λ̂", title=f"γ = {gamma:.4g}, nβ = {nbeta:.4g}")
+    axes[0].set_title(f"γ = {gamma:.4g}, nβ = {nbeta:.4g}")
     bottom.set(xlabel=label, ylabel="loss  [nats/datum]")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    figure.legend(*_once(axes), loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    figure.align_ylabels(axes)
     return figure
 
 
-def _mark_stages(top, bottom, steps: np.ndarray, estimates) -> None:
+def _draw_measure(ax: Axes, steps: np.ndarray, results: Sequence[Result], name: str, color: str) -> None:
+    """Points joined by a line, and a cross on the axis where there is no number."""
+    estimates = [result.estimates[name] for result in results]
+    known = np.isfinite([estimate.value for estimate in estimates])
+    converged = np.array([name != "llc" or result.verdict.status == "converged" for result in results])
+    text = MEASURES.get(name, name.replace("_", " "))
+    ax.plot(steps, [estimate.value for estimate in estimates], color=color, lw=0.8)
+    points(ax, steps[known], [e for e, k in zip(estimates, known, strict=True) if k], converged[known],
+           label=f"{text.split('  [')[0]}, 90 % interval", color=color)  # fmt: skip
+    if not known.all():
+        ax.plot(steps[~known], np.full((~known).sum(), 0.04), transform=ax.get_xaxis_transform(), ls="none", marker="x",
+                color=VERMILION, label="refused", clip_on=False)  # fmt: skip
+    ax.set_ylabel(f"local learning coefficient {text}" if name == "llc" else text)
+
+
+def _once(axes: Sequence[Axes]) -> tuple[list, list]:
+    """Handles and labels of all panels, each label once."""
+    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    return list(found.values()), list(found)
+
+
+def _mark_stages(axes: Sequence[Axes], steps: np.ndarray, estimates) -> None:
     """A shade and a word for every stage, up to the first checkpoint of the next."""
     if len(steps) < 3 or not all(np.isfinite(estimate.value) for estimate in estimates):
         return
     for stage in stages(estimates):
         low, high = steps[stage.first], steps[min(stage.last + 1, len(steps) - 1)]
-        for ax in (top, bottom):
+        for ax in axes:
             ax.axvspan(low, high, color=SHADES[stage.trend], lw=0, zorder=0)
             ax.axvline(high, color=GREY, lw=0.6, ls=":", zorder=0)
-        top.annotate(stage.trend, (low, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -10),
-                     textcoords="offset points", fontsize=7, color="#555555")  # fmt: skip
+        axes[0].annotate(stage.trend, (low, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -10),
+                         textcoords="offset points", fontsize=7, color="#555555")  # fmt: skip

@@ -21,8 +21,8 @@ from slt.draws import Draws
 from slt.jit import shared_jit
 from slt.samplers.mesh import checked_mesh, is_key, on_mesh, over_chains
 
-LOOKS = 100
-"""Stretches of a run in which somebody looks at the positions."""
+STRETCHES, LOOKS = 20, 100
+"""Stretches of a run, and the most of one in which somebody looks at the positions."""
 
 
 class Chains(NamedTuple):
@@ -201,9 +201,14 @@ def advance_with_progress(
     checkpoint: str | Path | None = None,
     label: str = "sampling",
     watch: Callable[[Params], None] | None = None,
+    spacing: int = 1,
 ) -> tuple[Chains, Record]:
-    """`run.advance` in stretches; after each a progress bar, a checkpoint, and a look at the positions."""
-    stretch = max(1, -(-num_draws // (20 if watch is None else LOOKS)))
+    """`run.advance` in stretches; after each a progress bar, a checkpoint, and a look at the positions.
+
+    Looks are at least `spacing` draws apart, unless that makes fewer than 20 of them.
+    """
+    most, fewest = -(-num_draws // STRETCHES), -(-num_draws // LOOKS)
+    stretch = max(1, most if watch is None else max(fewest, min(spacing, most)))
     record: Any = None
     done = 0
     identity = {}

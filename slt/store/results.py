@@ -1,10 +1,11 @@
 """Results <-> xarray DataTree in the ArviZ schema <-> zarr or netCDF, with provenance.
 
 One result has the groups sample_stats, warmup_sample_stats, constant_data (settings, gradients spent, first
-divergences), estimates and diagnostics, and its verdict in the attributes; where they were kept, posterior,
-log_likelihood (of thinned draws, the variable "obs", as arviz-stats looks for) and pointwise (values per datum).
-A profile or a series of checkpoints holds one such tree per point, and at its root the estimates and diagnostics along
-the dimension in which the points differ, "localization" or "checkpoint".
+divergences), estimates and diagnostics, and in the attributes its verdict and those of refused estimates; where they
+were kept, posterior, log_likelihood (of thinned draws, the variable "obs", as arviz-stats looks for) and pointwise
+(values per datum).
+A profile or a series of checkpoints holds one such tree per point, and at its root the estimates, diagnostics and
+verdicts along the dimension in which the points differ, "localization" or "checkpoint".
 """
 
 import json
@@ -113,6 +114,7 @@ def _tree(result: Result) -> xr.DataTree:
     tree["constant_data"].attrs |= {"settings": json.dumps(list(result.settings))}
     tree["constant_data"].attrs |= {name: _plain(value) for name, value in result.settings.items()}
     tree["estimates"] = estimates_tree(result.estimates)
+    tree["estimates"].attrs["refused"] = json.dumps(result.refused)
     tree["diagnostics"] = _numbers(result.diagnostics, result.diagnostics)
     tree.attrs = {"verdict": result.verdict.status, "reasons": json.dumps(result.verdict.reasons)}
     return tree
@@ -125,11 +127,14 @@ def _per_datum(values: Mapping[str, np.ndarray]) -> xr.DataTree:
 
 def _along(results: Sequence[Result], coordinate: str) -> xr.Dataset:
     """Estimates, diagnostics and verdicts that all points have, along one dimension named for what differs."""
+    refused = [result.refused or {} for result in results]
+    judged = dict.fromkeys(name for refusals in refused for name in refusals)
     rows = [
         {name + end: x for name, e in result.estimates.items() for end, x in zip(ENDS, e, strict=True)}
         | result.diagnostics
         | {"verdict": result.verdict.status}
-        for result in results
+        | {f"{name}_verdict": refusals[name].status if name in refusals else "converged" for name in judged}
+        for result, refusals in zip(results, refused, strict=True)
     ]
     shared = [name for name in rows[0] if all(name in row for row in rows)]
     values = [result.settings.get(coordinate, i) for i, result in enumerate(results)]
@@ -165,6 +170,7 @@ def _result(tree: xr.DataTree) -> Result:
         log_likelihood=groups["log_likelihood"]["obs"].values if "log_likelihood" in groups else None,
     )
     values = groups.get("pointwise")
+    refused = json.loads(estimates.attrs.get("refused", "null"))
     return Result(
         estimates=read_estimates(estimates),
         verdict=Verdict(str(tree.attrs["verdict"]), tuple(json.loads(tree.attrs["reasons"]))),
@@ -172,6 +178,7 @@ def _result(tree: xr.DataTree) -> Result:
         diagnostics={name: float(diagnostics[name]) for name in json.loads(diagnostics.attrs["names"])},
         settings={name: _plain(constants.attrs[name]) for name in json.loads(constants.attrs["settings"])},
         pointwise=None if values is None else {k: values[k].values for k in json.loads(values.attrs["names"])},
+        refused=refused and {name: Verdict(status, tuple(reasons)) for name, (status, reasons) in refused.items()},
     )
 
 

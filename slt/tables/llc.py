@@ -16,6 +16,8 @@ ESTIMATES = {
     "llc": "learning coefficient λ̂",
     "llc_variance": "λ̂ from the variance",
     "llc_two_temperature": "λ̂ from two temperatures",
+    "singular_fluctuation": "singular fluctuation ν(β)",
+    "volume": "log volume of the Hessian basin [nats]",
 }
 NUMBERS = {
     "harmonic": "harmonic prediction of λ̂",
@@ -167,6 +169,9 @@ def _reasons(named: Iterable[tuple[str, Result]]) -> list[Text]:
         for reason in result.verdict.reasons:
             line = Text(f"• {name}{reason}", style=COLOURS.get(result.verdict.status, "magenta"))
             lines.append(line)
+        for what, refusal in (result.refused or {}).items():
+            text = f"• {name}{what} is refused ({refusal.status}). {' '.join(refusal.reasons)}"
+            lines.append(Text(text, style=COLOURS.get(refusal.status, "magenta")))
     return lines
 
 

@@ -8,9 +8,12 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from slt._types import Estimate
 from slt.draws import Result
 from slt.estimators.stages import stages
-from slt.tables.base import add_row, fixed, new_table, number, plus_minus, verdict
+from slt.tables.base import COLOURS, add_row, fixed, new_table, number, plus_minus, verdict
+
+HEADS = {"singular_fluctuation": "ν ± error", "volume": "log V [nats]"}
 
 
 def calibration_table(calibration: Any) -> RenderableType:
@@ -35,21 +38,45 @@ def calibration_table(calibration: Any) -> RenderableType:
 
 
 def series_table(results: Sequence[Result]) -> RenderableType:
-    """One row per checkpoint, and the stages of the series under it."""
+    """One row per checkpoint; under it the stages of the series, and why measures were refused."""
     if not results:
         raise ValueError("series_table: there are no results; give at least one.")
     further = [name for name in results[0].estimates if not name.startswith("llc")]
     losses = [name for name in ("train_loss", "test_loss") if name in results[0].diagnostics]
     table = new_table("Local learning coefficient along the series")
-    for head in ("checkpoint", "λ̂ ± error", *further, *(name.replace("_", " ") for name in losses), "R̂"):
-        table.add_column(head, justify="right", no_wrap=True)
+    heads = [HEADS.get(name, name) for name in further] + [name.replace("_", " ") for name in losses]
+    for head in ("checkpoint", "λ̂ ± error", *heads, "R̂"):
+        table.add_column(Text(head), justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for result in results:
         cells = [number(result.settings["checkpoint"]), plus_minus(result.estimates["llc"])]
-        cells += [plus_minus(result.estimates[name]) for name in further]
+        cells += [_measure(result, name) for name in further]
         cells += [number(result.diagnostics[name]) for name in losses]
         add_row(table, *cells, fixed(result.diagnostics.get("rhat", math.nan), 3), verdict(result.verdict.status))
-    return Group(table, *_stage_lines(results))
+    return Group(table, *_stage_lines(results), *_refusals(results))
+
+
+def _measure(result: Result, name: str) -> str | Text:
+    estimate: Estimate = result.estimates[name]
+    if name in (result.refused or {}):
+        return Text("refused", style=COLOURS["not converged"])
+    return number(estimate.value) if estimate.mcse == 0 else plus_minus(estimate)
+
+
+def _refusals(results: Sequence[Result]) -> list[Text]:
+    """A line for every measure and kind of refusal: at which checkpoints, and the reasons at the first."""
+    found: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        for name, refusal in (result.refused or {}).items():
+            found.setdefault((name, refusal.status), []).append(result)
+    lines = []
+    for (name, status), of in found.items():
+        steps = ", ".join(number(result.settings["checkpoint"]) for result in of)
+        reasons = " ".join((of[0].refused or {})[name].reasons)
+        first = f" At {number(of[0].settings['checkpoint'])}:" if len(of) > 1 else ""
+        text = f"• {name} is refused at {steps} ({status}).{first} {reasons}"
+        lines.append(Text(text, style=COLOURS.get(status, "magenta")))
+    return lines
 
 
 def _stage_lines(results: Sequence[Result]) -> list[Text]:

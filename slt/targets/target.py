@@ -140,7 +140,7 @@ def loss_target(
     return Target(
         energy=Partial(posterior_energy, excess, log_prior, jnp.asarray(n * beta)),
         loss=excess,
-        log_likelihood=lambda w, batch: -loss(w, batch[0]),
+        log_likelihood=Partial(_log_likelihood, loss),
         draw_prior=draw_prior,
         log_prior=log_prior,
         log_weight=lambda w: jnp.zeros(()),
@@ -244,6 +244,10 @@ def posterior_energy(
 ) -> Scalar:
     """U(w; batch) [nats]; a `Partial` of it with arrays is an energy whose numbers are no constants of a program."""
     return nbeta * excess(w, batch) - log_prior(w)
+
+
+def _log_likelihood(loss: LossPerDatum, w: Params, batch: Batch) -> Float[Array, " batch"]:
+    return -loss(w, batch[0])
 
 
 def _excess(
