@@ -19,28 +19,52 @@ def as_rows(data: Any) -> PyTree[Array]:
     """Data as a pytree of arrays with one leading axis.
 
     Args:
-        data: arrays (of NumPy, JAX or PyTorch) in a tuple, list or dict; a Hugging Face `datasets.Dataset`, whose
-            columns become the entries of a dict; or a finite iterable of batches of such, e.g. a data loader, which is
-            gone through once and joined.
+        data: arrays (of NumPy, JAX or PyTorch) in a tuple, list or dict; a Hugging Face `datasets.Dataset`, or finite
+            `IterableDataset`, whose columns become the entries of a dict; or a finite iterable of batches of such, e.g.
+            a data loader, which is gone through once and joined.
 
     Raises:
-        ValueError: an iterable without batches, or a column that is not rectangular.
+        ValueError: an iterable without batches, several splits of a dataset, or a column that is not rectangular.
     """
     if hasattr(data, "column_names") and hasattr(data, "with_format"):
-        columns = data.with_format("numpy")[:]
-        ragged = [name for name, column in columns.items() if np.asarray(column).dtype == object]
-        if ragged:
-            raise ValueError(
-                f"data: the columns {', '.join(ragged)} have rows of unequal shape or no number type; "
-                "pad, tokenise or remove them first."
-            )
-        return dict(columns)
+        return _columns(data)
+    if hasattr(data, "column_name"):  # a single column of a dataset
+        return np.asarray(data[:])
     if isinstance(data, Iterable) and not isinstance(data, tuple | list | Mapping) and not hasattr(data, "dtype"):
         batches = [jax.tree.map(np.asarray, batch) for batch in data]
         if not batches:
             raise ValueError("data: the iterable holds no batches; an exhausted generator cannot be read twice.")
         return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
     return jax.tree.map(lambda a: a if isinstance(a, np.memmap | jax.Array) else np.asarray(a), data)
+
+
+def _columns(data: Any) -> dict[str, np.ndarray]:
+    """Of a dataset, in the precision they are stored in; of a stream, in that of Python's numbers."""
+    if isinstance(data, Mapping):
+        splits = ", ".join(data)
+        raise ValueError(
+            f"data: this is a dictionary of splits ({splits}); give one, such as data['{next(iter(data))}']."
+        )
+    if hasattr(data, "__len__"):
+        columns = data.with_format("numpy", dtype=None)[:]
+    else:
+        batches = list(data.with_format(None).iter(batch_size=1000))
+        columns = {name: [row for batch in batches for row in batch[name]] for name in (batches or [{}])[0]}
+    columns = {name: _rectangular(column) for name, column in columns.items()}
+    wrong = [name for name, column in columns.items() if column.dtype.kind not in "biuf"]
+    if wrong:
+        raise ValueError(
+            f"data: the columns {', '.join(wrong)} have rows of unequal shape or no number type; "
+            "pad, tokenise or remove them first."
+        )
+    return columns
+
+
+def _rectangular(column: Any) -> np.ndarray:
+    try:
+        return np.asarray(column)
+    except ValueError:  # ragged
+        return np.asarray(column, object)
 
 
 def on_device(loss: LossPerDatum, data: Any) -> tuple[LossPerDatum, PyTree[Array]]:

@@ -47,26 +47,6 @@ def test_batches_are_joined_in_order_and_an_exhausted_generator_is_refused():
         as_rows(batches)
 
 
-def test_a_dataset_becomes_a_dict_of_columns_and_ragged_ones_are_named():
-    class Dataset:
-        column_names = ("x",)
-
-        def __init__(self, **columns):
-            self.columns = columns
-
-        def with_format(self, kind):
-            assert kind == "numpy"
-            return self
-
-        def __getitem__(self, key):
-            assert key == slice(None)
-            return self.columns
-
-    np.testing.assert_array_equal(as_rows(Dataset(x=X))["x"], X)
-    with pytest.raises(ValueError, match="columns text"):
-        as_rows(Dataset(x=X, text=np.array(["a", "bc"], dtype=object)))
-
-
 @pytest.mark.parametrize("size", [1, 7, 25, 50, 64])
 def test_chunks_leave_value_and_gradient_alone(size):
     chunked = in_chunks(loss, size)
