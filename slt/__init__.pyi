@@ -119,4 +119,5 @@ from .targets.target import potential_target as potential_target
 from .targets.weights import load_weights as load_weights
 from .volumes import Initialisation as Initialisation
 from .volumes import basin_volumes as basin_volumes
+from .volumes import posterior_volume as posterior_volume
 from .volumes import volume_scaling as volume_scaling

@@ -275,6 +275,15 @@ MUTATIONS = {
         "inverse_temperature))",
         f"{CRITERIA}::test_every_criterion",
     ),
+    "looks at a diverged run kept": Mutation(
+        "criteria.py", "if group // 2 == max(seen) // 2", "", "tests/test_criteria.py::test_looks_at_a_run"
+    ),
+    "volume without its half": Mutation(
+        "volumes.py", "value=-0.5 * found", "value=-found", "tests/test_volumes.py::test_the_volume_of_a_posterior"
+    ),
+    "refused measures shown as numbers": Mutation(
+        "series.py", "NONE, _refusal", "estimate, _refusal", "tests/test_series_measures.py::test_a_checkpoint_that"
+    ),
     "beta dropped from WAIC": Mutation(
         "estimators/criteria.py", "beta * v - p", "v - p", f"{CRITERIA}::test_every_criterion"
     ),

@@ -1,5 +1,7 @@
 """Thirty checkpoints of one digits training: the series, killed half-way and resumed, repeated, and with other data.
 
+Estimates are of the learning coefficient, of the singular fluctuation by the same run, and of the Hessian basin volume.
+
 A 64-16-10 tanh network under Adam with weight decay 1e-3; gamma = 10. The series runs in a process of its own that is
 killed by SIGKILL after 15 points are stored; the second process goes on, the third finds everything, and a fourth,
 whose data differ in one pixel, finds nothing at the first checkpoint.
@@ -18,15 +20,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from rich.console import Console
 
 import slt
-from slt import plotting, store
+from slt import plotting, store, tables
 from slt.targets import networks
 from slt.targets.data import load_digits
 
 DATA = Path(__file__).parents[2] / "data" / "digits.npz"
 STEPS = np.unique(np.round(np.geomspace(1, 3000, 34)).astype(int))[-30:]
 DECAY, GAMMA = 1e-3, 10.0
+MEASURES = ("singular_fluctuation", "volume")
+POINTS = "points/*_singular_fluctuation.nc"
 LOSS = networks.mlp_loss("tanh", "cross_entropy")
 
 
@@ -64,15 +69,13 @@ def series(folder: Path, pixel: float, count: int) -> None:
     checkpoints = {int(path.stem.split("_")[1]): path for path in files}
     began = time.perf_counter(), time.process_time()
     found = slt.estimate_series(
-        build, checkpoints, folder=folder / "points", tolerance=0.05, max_gradients=2_000_000, num_chains=2
-    )
+        build, checkpoints, folder=folder / "points", measures=MEASURES, tolerance=0.05, max_gradients=2_000_000,
+        num_chains=2,
+    )  # fmt: skip
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     print(f"{len(found.results)} points, {found.hits} hits, {wall:.0f} s ({cpu:.0f} s CPU)", flush=True)
     if pixel == 0:
-        for result in found.results:
-            losses = ", ".join(f"{name} {result.diagnostics[name]:.4f}" for name in ("train_loss", "test_loss"))
-            step, estimate = result.settings["checkpoint"], result.estimates["llc"]
-            print(f"  step {step:5d}: λ̂ {estimate}, {losses}, {result.verdict.status}")
+        Console(width=140).print(tables.series_table(found.results))
         store.save(found.results, folder / "series.nc", coordinate="checkpoint", overwrite=True)
         plotting.plot_series(found.results).savefig(folder / "series.png")
 
@@ -80,7 +83,7 @@ def series(folder: Path, pixel: float, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("results/digits_series"))
-    parser.add_argument("--count", type=int, default=len(STEPS), help="how many checkpoints, from the last back")
+    parser.add_argument("--count", type=int, default=len(STEPS), help="how many checkpoints of the training")
     parser.add_argument("--part", nargs=2, metavar=("PIXEL", "COUNT"), help="what the processes of this script do")
     given = parser.parse_args()
     if given.part:
@@ -88,18 +91,18 @@ def main() -> None:
         return
     given.folder.mkdir(parents=True, exist_ok=True)
     if not any(given.folder.glob("step_*.safetensors")):
-        train(given.folder, STEPS[-given.count :])
+        train(given.folder, STEPS[np.linspace(0, len(STEPS) - 1, given.count).astype(int)])
 
     def start(pixel: float, count: int = given.count) -> subprocess.Popen:
         command = [sys.executable, __file__, "--folder", str(given.folder), "--part", str(pixel), str(count)]
         return subprocess.Popen(command)
 
     first, began = start(0.0), time.perf_counter()
-    while first.poll() is None and len(list(given.folder.glob("points/*.nc"))) < given.count // 2:
+    while first.poll() is None and len(list(given.folder.glob(POINTS))) < given.count // 2:
         time.sleep(0.5)
     if first.poll() is None:
         os.kill(first.pid, signal.SIGKILL)
-        stored = len(list(given.folder.glob("points/*.nc")))
+        stored = len(list(given.folder.glob(POINTS)))
         print(f"killed after {time.perf_counter() - began:.0f} s, {stored} points stored")
     for label, pixel, count in (("resumed", 0.0, 99), ("again", 0.0, 99), ("one pixel of the data changed", 0.01, 1)):
         print(f"{label}:", flush=True)
