@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LOSSES = {"train_loss": "train loss", "test_loss": "test loss"}
 MEASURES = {"llc": "λ̂", "singular_fluctuation": "ν̂", "volume": "log V  [nats]"}
-COLOURS = (BLUE, GREEN, ORANGE, "#CC79A7", "#56B4E9")
+COLOURS = (BLUE, *CHAINS[4:], GREEN, ORANGE)
 SHADES = {"rises": "#E8F1F8", "falls": "#FBEDE3", "stays": "white"}
 
 
@@ -60,12 +60,14 @@ def _draw_measure(ax: Axes, steps: np.ndarray, results: Sequence[Result], name: 
     known = np.isfinite([estimate.value for estimate in estimates])
     converged = np.array([name != "llc" or result.verdict.status == "converged" for result in results])
     text = MEASURES.get(name, name.replace("_", " "))
+    exact = all(estimate.mcse == 0 for estimate, k in zip(estimates, known, strict=True) if k)
     ax.plot(steps, [estimate.value for estimate in estimates], color=color, lw=0.8)
     points(ax, steps[known], [e for e, k in zip(estimates, known, strict=True) if k], converged[known],
-           label=f"{text.split('  [')[0]}, 90 % interval", color=color)  # fmt: skip
+           label=text.split("  [")[0] + (", exact" if exact else ", 90 % interval"), color=color)  # fmt: skip
     if not known.all():
         ax.plot(steps[~known], np.full((~known).sum(), 0.04), transform=ax.get_xaxis_transform(), ls="none", marker="x",
                 color=VERMILION, label="refused", clip_on=False)  # fmt: skip
+    ax.margins(y=0.1)  # room for the names of stages and the crosses
     ax.set_ylabel(f"local learning coefficient {text}" if name == "llc" else text)
 
 
