@@ -69,7 +69,8 @@ def chained_result(target: Target, options: Options) -> Result:
 def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
     """Stretches from w*; after each, the step follows the curvature at the ends, the batch the noise there.
 
-    Three of them, or one where the tuning of a similar target is known: it starts at that step and batch.
+    Three of them, or one where the tuning of a similar target is known: it starts at that step and batch. One that
+    diverges, or that gradient noise has heated to twice its energy, is taken back and is followed by another.
     """
     rows = _measuring_rows(target, options)
     some = jax.tree.map(lambda a: a[jnp.linspace(0, a.shape[0] - 1, rows).astype(int)], target.data)
@@ -79,25 +80,39 @@ def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
     if options.warm_start is not None:
         curvature = max(curvature, (STEP / options.warm_start[0]) ** 2)
         batch = max(batch, min(options.warm_start[1], target.num_data))
-    for round_key in jax.random.split(key, 3):
-        record, moved, cost = _stretch(round_key, target, options, positions, curvature, batch)
+    slower, good = 1.0, 0
+    for round_key in jax.random.split(key, 8):
+        record, moved, cost = _stretch(round_key, target, options, positions, slower * STEP / np.sqrt(curvature), batch)
         spent += cost
-        if not np.isfinite(record.loss).all():
+        ends = [_chain(moved, c) for c in range(2)]
+        noise = _noise(round_key, target, options, ends)
+        if not (np.isfinite(record.loss).all() and np.isfinite(noise)):
             curvature *= 4
             continue
-        positions = moved
-        ends = [_chain(positions, c) for c in range(2)]
-        curvature = max(0.8 * curvature, *(float(largest_curvature(round_key, target.energy, w, some)) for w in ends))
-        noise = _noise(round_key, target, options, ends)
-        spent += len(ends) * (30 * rows + NOISE_GROUPS * min(rows, NOISE_ROWS))
         level = target.nbeta * float(np.mean(record.loss[:, -len(record.loss[0]) // 3 :]))
         wanted = STEP**2 / curvature / DECAY * noise / 4 / (HEAT * max(level, 0.25))
-        batch = _grown(batch, wanted, target.num_data)
-        if options.warm_start is not None:
+        hot = batch < target.num_data and HEAT * wanted / batch * slower**2 > 0.5
+        spent += len(ends) * NOISE_GROUPS * min(rows, NOISE_ROWS)
+        batch = _grown(batch, min(wanted, _affordable(target, options)), target.num_data)
+        slower = 1.0 if batch == target.num_data else min(1.0, float(np.sqrt(batch / wanted)))
+        if hot:
+            continue
+        positions, good = moved, good + 1
+        curvature = max(0.8 * curvature, *(float(largest_curvature(round_key, target.energy, w, some)) for w in ends))
+        spent += len(ends) * 30 * rows
+        if good == (3 if options.warm_start is None else 1):
             break
-    h = STEP / np.sqrt(curvature)
+    h = slower * STEP / np.sqrt(curvature)
     spent += STRETCHES * RELAX * options.num_chains * batch * target.gradients_per_row(batch)
     return Plan(float(h), float(DECAY / h), batch, spent), positions
+
+
+def _affordable(target: Target, options: Options) -> int:
+    """Rows of a batch at which the least main run takes half of the budget; where more are wanted the step shrinks.
+
+    Heat goes with the square of the step over the rows, so that half the step is worth four times the rows.
+    """
+    return options.max_gradients // (2 * 5 * BLOCKS * LEAST * options.num_chains * (1 + target.control_variate))
 
 
 def _measuring_rows(target: Target, options: Options) -> int:
@@ -116,10 +131,9 @@ def _noise(key: Key, target: Target, options: Options, positions: Sequence[Param
 
 
 def _stretch(
-    key: Key, target: Target, options: Options, positions: Params, curvature: float, batch: int
+    key: Key, target: Target, options: Options, positions: Params, h: float, batch: int
 ) -> tuple[Record, Params, int]:
     """A twelfth of the budget, at most 2000 steps: its record, where it ends, and its gradients of one datum."""
-    h = STEP / np.sqrt(curvature)
     kernel = sghmc(target.energy, step_size=h, friction=DECAY / h)
     run = runner(kernel, target.loss, batch_size=batch, thinning=5, mesh=options.mesh)
     per_draw = 5 * options.num_chains * batch * target.gradients_per_row(batch)

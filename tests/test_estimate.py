@@ -81,6 +81,21 @@ def test_a_budget_too_small_is_refused_or_covered():
         assert any("budget" in reason for reason in result.verdict.reasons) or estimate.mcse <= 0.01 * estimate.value
 
 
+@pytest.mark.parametrize("budget", [20_000, 400_000])
+def test_a_budget_that_its_noise_exceeds_is_kept_and_gives_a_cold_chain(budget):
+    """d = 60 and batches of 8: 4 % of heat would need all 5000 rows, at 300 and 26 times these budgets.
+
+    The step shrinks instead. At h = .7/sqrt(curvature) the heat is several times the estimate, or the chains diverge;
+    over seeds and budgets the estimate scatters by 3 %, and the demand is ten times that.
+    """
+    target, exact = regression(5000, 60)
+    result = estimate_llc(target, batch_size=8, max_gradients=budget)
+    estimate = result.estimates["llc"]
+    assert result.diagnostics["datum_gradients"] < 4 * budget
+    assert estimate.value == pytest.approx(exact, rel=0.3)
+    assert result.diagnostics["noise_correction"] < 0.2 * exact
+
+
 @pytest.mark.slow
 def test_minibatches_of_a_regression():
     """n = 5000, d = 4, batches of some hundred: the batch must not enter the energy, its noise must not heat.

@@ -68,22 +68,27 @@ def batch_loss(weights, rows, factors, key):
     return jnp.mean((outputs - targets) ** 2, axis=1)
 
 
-def run(name: str, index: int, gradients: int, num_data: int | None, seed: int) -> dict:
+def run(name: str, index: int, given: argparse.Namespace) -> dict:
     """One teacher in this process: the estimate, seconds, and peak memory."""
     widths, rank, weights = teacher(name, index)
-    n = num_data or CLASSES[name].num_data
+    n = given.data or CLASSES[name].num_data
     left, sigma, right = np.linalg.svd(np.linalg.multi_dot([w.T for w in weights]), full_matrices=False)
     factors = jnp.asarray(left[:, :rank] * sigma[:rank], jnp.float32), jnp.asarray(right[:rank], jnp.float32)
     loss = partial(batch_loss, factors=factors, key=jax.random.key(index))
     weights = [jnp.asarray(w, jnp.float32) for w in weights]
+    beta = given.nbeta and given.nbeta / n
     began, cpu = time.perf_counter(), time.process_time()
-    target = loss_target(loss, weights, jnp.arange(n), localization=1.0)
-    result = estimate_llc(target, num_chains=2, max_gradients=gradients, seed=seed)
+    target = loss_target(
+        loss, weights, jnp.arange(n), localization=1.0, inverse_temperature=beta, control_variate=False
+    )  # every datum is fitted at w*, so that there is no noise there to take off
+    result = estimate_llc(target, num_chains=2, max_gradients=given.gradients, batch_size=given.batch, seed=given.seed)
     estimate, exact = result.estimates["llc"], float(deep_linear_rlct(widths, rank)[0])
     return {
         "class": name, "index": index, "widths": widths, "rank": rank, "num_params": target.num_params, "num_data": n,
+        "nbeta": target.nbeta,
         "rlct": exact, "value": estimate.value, "mcse": estimate.mcse, "relative_error": estimate.value / exact - 1,
         "status": result.verdict.status, "datum_gradients": result.diagnostics["datum_gradients"],
+        "batch_size": result.settings["batch_size"],
         "seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu,
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }  # fmt: skip
@@ -105,12 +110,14 @@ def main() -> None:
     parser.add_argument("classes", nargs="*", default=["10K:0,1,2", "100K:0,1", "1M:3"], help="class:teachers")
     parser.add_argument("--gradients", type=int, default=5_000_000, help="budget of an estimate [of one datum]")
     parser.add_argument("--data", type=int, help="n, in place of the published one")
+    parser.add_argument("--batch", type=int, default=500, help="rows of a minibatch at first")
+    parser.add_argument("--nbeta", type=float, help="n beta, in place of n/log n; targets have no noise")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("results/deep_linear_scale.json"))
     parser.add_argument("--one", nargs=2, metavar=("CLASS", "INDEX"), help="run one in this process and print its row")
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(run(given.one[0], int(given.one[1]), given.gradients, given.data, given.seed)))
+        print(json.dumps(run(given.one[0], int(given.one[1]), given)))
         return
     rows = json.loads(given.output.read_text()) if given.output.exists() else []
     done = {(row["class"], row["index"]) for row in rows}
@@ -119,7 +126,10 @@ def main() -> None:
     for name, index in wanted:
         if (name, index) not in done:
             command = [sys.executable, __file__, "--one", name, str(index), "--gradients", str(given.gradients)]
-            command += ["--seed", str(given.seed)] + (["--data", str(given.data)] if given.data else [])
+            command += ["--seed", str(given.seed), "--batch", str(given.batch)] + (
+                ["--data", str(given.data)] if given.data else []
+            )
+            command += ["--nbeta", str(given.nbeta)] if given.nbeta else []
             done_one = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             rows.append(json.loads(done_one.stdout.splitlines()[-1]))
             given.output.write_text(json.dumps(rows, indent=1) + "\n")
