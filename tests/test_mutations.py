@@ -276,7 +276,7 @@ MUTATIONS = {
         f"{CRITERIA}::test_every_criterion",
     ),
     "looks at a diverged run kept": Mutation(
-        "criteria.py", "if group // 2 == max(seen) // 2", "", "tests/test_criteria.py::test_looks_at_a_run"
+        "criteria.py", "max(seen) // 2", "0", "tests/test_criteria.py::test_looks_at_a_run"
     ),
     "volume without its half": Mutation(
         "volumes.py", "value=-0.5 * found", "value=-found", "tests/test_volumes.py::test_the_volume_of_a_posterior"
