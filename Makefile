@@ -41,7 +41,7 @@ test: .venv/.installed  ## lint, layering, types and all quick tests
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 torch-test: .venv-torch/.installed  ## the tests of PyTorch models, in an environment with PyTorch (several GB)
-	.venv-torch/bin/pytest -n 2 --dist worksteal tests/torch
+	.venv-torch/bin/pytest -n 2 --dist worksteal tests/pytorch
 
 slow: .venv/.installed  ## the long statistical tests
 	$(BIN)/pytest -n 2 --dist worksteal -m slow

@@ -1,7 +1,6 @@
-"""Data of the package `datasets`: the package itself where it is installed, elsewhere a stand-in with what we call."""
+"""Data of the package `datasets`."""
 
-import importlib.util
-
+import datasets
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,44 +12,10 @@ from slt.targets.rows import as_rows
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(60, 4)), RNG.integers(0, 3, 60)
-INSTALLED = importlib.util.find_spec("datasets") is not None
-if INSTALLED:
-    import datasets
-
-    # the folder tests/torch, on the path of the tests, looks like an empty package of that name
-    datasets.config.TORCH_AVAILABLE &= getattr(importlib.util.find_spec("torch"), "origin", None) is not None
-real = pytest.mark.skipif(not INSTALLED, reason="what only the package datasets itself does")
-
-
-class StandIn:
-    """Columns of Python numbers, as arrays of their own precision where dtype=None asks for it."""
-
-    def __init__(self, columns):
-        self.columns = columns
-        self.column_names = list(columns)
-
-    def with_format(self, kind, dtype=np.float32):
-        assert kind == "numpy"
-        return StandIn({name: self._array(column, dtype) for name, column in self.columns.items()})
-
-    @staticmethod
-    def _array(column, dtype):
-        kinds = {len(row) if isinstance(row, list) else 0 for row in column}
-        return np.asarray(column, object if len(kinds) > 1 else dtype)
-
-    def __len__(self):
-        return len(self.columns[self.column_names[0]])
-
-    def __getitem__(self, key):
-        return self.columns if key == slice(None) else self.columns[key]
-
-
-def dataset(**columns):
-    return datasets.Dataset.from_dict(columns) if INSTALLED else StandIn(columns)
 
 
 def whole():
-    return dataset(inputs=X.tolist(), targets=Y.tolist())
+    return datasets.Dataset.from_dict({"inputs": X.tolist(), "targets": Y.tolist()})
 
 
 def test_columns_keep_their_precision():
@@ -62,7 +27,7 @@ def test_columns_keep_their_precision():
 
 def test_columns_without_numbers_or_of_unequal_rows_are_named():
     with pytest.raises(ValueError, match="columns text, words have rows of unequal shape"):
-        as_rows(dataset(x=[1.0, 2.0], text=["a", "bc"], words=[[1, 2], [1]]))
+        as_rows(datasets.Dataset.from_dict({"x": [1.0, 2.0], "text": ["a", "bc"], "words": [[1, 2], [1]]}))
 
 
 def cross_entropy(logits, rows):
@@ -95,7 +60,6 @@ def test_a_target_is_that_of_the_arrays_in_loss_gradient_and_draws(kind):
     np.testing.assert_array_equal(*draws)
 
 
-@real
 def test_a_stream_a_selection_and_a_column_are_rows():
     stream = as_rows(whole().to_iterable_dataset())
     np.testing.assert_array_equal(stream["inputs"], X)
@@ -103,7 +67,6 @@ def test_a_stream_a_selection_and_a_column_are_rows():
     np.testing.assert_array_equal(as_rows(whole()["inputs"]), X)
 
 
-@real
 def test_splits_must_be_chosen():
     with pytest.raises(ValueError, match=r"splits \(train, test\); give one, such as data\['train'\]"):
         as_rows(datasets.DatasetDict(train=whole(), test=whole()))

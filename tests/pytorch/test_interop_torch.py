@@ -1,3 +1,4 @@
+import datasets
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,7 +155,6 @@ def test_a_data_loader_is_an_iterable_of_batches(net):
 
 
 def test_a_hugging_face_dataset_is_rows(net):
-    datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
     data = datasets.Dataset.from_dict({"inputs": X.tolist(), "targets": LABELS.tolist()})
     target = slt.model_target(net, "cross_entropy", data, weights=WEIGHTS)
     assert target.loss_at_minimum == pytest.approx(target_of(net, weights=WEIGHTS).loss_at_minimum, rel=1e-6)
