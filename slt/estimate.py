@@ -146,7 +146,7 @@ def _judge_minimum(target: Target, result: Result, options: Options) -> Verdict 
     steps = min(max(options.max_gradients // (3 * target.num_data), 10), 100)
     gap = deficit(target, num_steps=steps) if reach > 0.02 * size else 0.0
     worst = max(gap, -result.diagnostics.get("lowest_energy", 0.0))
-    if estimate.value > -3 * estimate.mcse and worst <= max(0.1 * size, 3 * estimate.mcse):
+    if estimate.value >= -3 * estimate.mcse and worst <= max(0.1 * size, 3 * estimate.mcse):
         return None
     reason = (
         f"w* is not a minimum: an energy {worst:.3g} nats below that of w* was found (gradient norm "

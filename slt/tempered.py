@@ -45,12 +45,16 @@ def tempered_result(target: Target, options: Options) -> Result:
             if options.watch is not None:
                 options.watch(0, jax.vmap(jax.vmap(unravel))(current.states.position))
     energies, rate = np.concatenate(blocks, 1), np.concatenate(rates, 1)
+    draws = _draws(target, current, warm, energies, rate, leapfrogs)
+    settings: dict[str, str | float | int] = {"sampler": "tempering"}
+    broken = float((~np.isfinite(energies)).sum())
+    if broken:
+        reason = f"{broken:.0f} of {energies.size} energies were not finite; check the loss away from w*."
+        verdict = Verdict("not converged", (reason,))
+        return Result({"llc": Estimate(np.nan, np.inf, 1)}, verdict, draws, {"divergences": broken}, settings)
     diagnostics = _diagnostics(current, energies, rate)
     estimates = _estimates(current, energies)
-    draws = _draws(target, current, warm, energies, rate, leapfrogs)
-    return Result(
-        estimates, _judge(diagnostics, estimates["llc"], options), draws, diagnostics, {"sampler": "tempering"}
-    )
+    return Result(estimates, _judge(diagnostics, estimates["llc"], options), draws, diagnostics, settings)
 
 
 def _looks(key: Key, options: Options) -> list[tuple[Key, int]]:
@@ -117,7 +121,7 @@ def _diagnostics(smc: Tempered, energies: Energies, rate: Float[np.ndarray, "rep
         "acceptance_rate": float(rate.mean()),
         "evidence_spread": float(np.std(np.asarray(smc.log_evidence, np.float64), ddof=1)),
         "temperatures": float(np.mean(smc.num_temperatures)),
-        "divergences": float((~np.isfinite(energies)).sum()),
+        "divergences": 0.0,
         "lowest_energy": float(energies.min()),
         "finished": float(np.asarray(smc.finished).all()),
     }
@@ -133,13 +137,14 @@ def _draws(
 ) -> Draws:
     """A chain is a replicate, a draw the mean of its particles after one sweep."""
     replicates, sweeps, particles = energies.shape
+    diverging = ~np.isfinite(energies).all(2)
     moves = (6 * int(np.sum(smc.num_temperatures)) + (sweeps + warm.shape[1]) * replicates) * particles
     return Draws(
         loss=energies.mean(2) / target.nbeta,
         warmup_loss=warm.mean(2) / target.nbeta,
         acceptance_rate=rate,
-        diverging=~np.isfinite(energies).all(2),
-        first_divergence=np.full(replicates, -1),
+        diverging=diverging,
+        first_divergence=np.where(diverging.any(1), diverging.argmax(1), -1),
         num_gradients=moves * leapfrogs,
     )
 
@@ -156,8 +161,6 @@ def _judge(diagnostics: dict[str, float], estimate: Estimate, options: Options) 
         reasons.append(f"log Z spreads by {diagnostics['evidence_spread']:.1f} nats between replicates; use chains.")
     if abs(diagnostics["drift"]) > 4 and diagnostics["drift_size"] > 0.01 * max(estimate.value, 0.25):
         reasons.append(f"The estimate still drifts, by {diagnostics['drift']:.1f} standard errors from half to half.")
-    if diagnostics["divergences"]:
-        reasons.append(f"{diagnostics['divergences']:.0f} energies were not finite; check the loss away from w*.")
     if reasons:
         return Verdict("not converged", tuple(reasons))
     return Verdict("converged", options.unmet(estimate))

@@ -243,3 +243,20 @@ def test_the_search_below_w_costs_about_as_much_as_the_run(monkeypatch):
     for budget in (9_000, 45_000, 9_000_000):
         _judge_minimum(target, make_result(), Options(0, 0.1, budget, 2, 100, progress=False))
     assert steps == [10, 50, 100]
+
+
+@pytest.mark.parametrize(("value", "mcse", "status"), [(0.0, 0.0, None), (-0.5, 0.1, "not a minimum")])
+def test_a_constant_loss_has_the_coefficient_zero_at_a_minimum(value, mcse, status):
+    target = potential_target(lambda w: 0.0 * w[0], jnp.zeros(1), nbeta=10.0)
+    result = make_result()._replace(estimates={"llc": Estimate(value, mcse, 15)})
+    found = _judge_minimum(target, result, Options(0, 0.1, 1000, 2, 100, progress=False))
+    assert (found and found.status) == status
+
+
+def test_a_loss_that_is_nowhere_finite_beyond_a_wall_is_refused_with_the_reason():
+    """NaN at a third of the prior's draws."""
+    target = potential_target(lambda w: -jnp.log1p(-(w[0] ** 2)), jnp.zeros(1), nbeta=100.0)
+    result = estimate_llc(target)
+    assert result.verdict.status == "not converged"
+    assert "not finite; check the loss away from w*" in result.verdict.reasons[0]
+    assert np.isnan(result.estimates["llc"].value)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 from scipy import stats
-from scipy.special import gammaln, logsumexp, xlogy
+from scipy.special import gammaincc, gammaln
 
 from slt.pac_bayes.checks import Numbers, check_bound, check_count, check_delta, check_unit, numbers
 from slt.pac_bayes.kl import KL, certifiable
@@ -46,11 +46,12 @@ def complexity(kl: Any, num_data: int, delta: float) -> Any:
 
 @lru_cache
 def log_xi(num_data: int) -> float:
-    r"""$\ln \xi(n)$, $\xi(n) = \sum_k \binom nk (k/n)^k (1-k/n)^{n-k} \in [\sqrt n, 2\sqrt n]$: the exact constant."""
-    k = np.arange(num_data + 1.0)
-    binomial = gammaln(num_data + 1) - gammaln(k + 1) - gammaln(num_data - k + 1)
-    terms = binomial + xlogy(k, k / num_data) + xlogy(num_data - k, 1 - k / num_data)
-    return float(np.asarray(logsumexp(terms)))
+    r"""$\ln \xi(n)$, $\xi(n) = \sum_k \binom nk (k/n)^k (1-k/n)^{n-k} \in [\sqrt n, 2\sqrt n]$: the exact constant.
+
+    Abel's identity makes it $n!\,(e/n)^n\,P(\mathrm{Poisson}(n) \le n)$.
+    """
+    n = float(num_data)
+    return float(gammaln(n + 1) + n - n * np.log(n) + np.log(gammaincc(n + 1, n)))
 
 
 def kl_bound(risk: ArrayLike, kl: KL | ArrayLike, *, num_data: int, delta: float = 0.05) -> Numbers:

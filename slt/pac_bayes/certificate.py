@@ -144,8 +144,11 @@ def _evidence(
     check_count("bound_table", num_data)
     low = high = float(check_unit("bound_table", risk))
     square = high if second_moment is None else float(check_unit("bound_table", second_moment, what="second_moment"))
-    if square > high + 1e-12:
-        raise ValueError(f"bound_table: second_moment is {square}, above the risk {high} of a loss in [0, 1].")
+    if not high**2 - 1e-12 <= square <= high + 1e-12:
+        raise ValueError(
+            f"bound_table: second_moment is {square}; of a loss in [0, 1] whose mean is the risk {high} "
+            f"it lies between {high**2} and {high}."
+        )
     if num_draws is not None:
         part = delta if second_moment is None else delta / 2
         low, high = (float(x) for x in bounds.monte_carlo_interval(low, num_draws, delta=part))

@@ -17,7 +17,7 @@ def check_delta(name: str, delta: float) -> float:
 
 def check_count(name: str, count: int, *, least: int = 2, what: str = "num_data") -> int:
     """A number of data or draws; raises ValueError unless whole and at least `least`."""
-    if not (count >= least and count == int(count)):
+    if not (count >= least and count % 1 == 0):
         raise ValueError(f"{name}: {what} is {count}; it must be a whole number of at least {least}.")
     return int(count)
 

@@ -15,6 +15,10 @@ LossPerDatum = Callable[[Params, Any], Float[Array, " batch"]]
 
 def check_data(data: PyTree[Array]) -> int:
     """Number n of rows; raises ValueError on too few, unequal or non-finite ones."""
+    if isinstance(data, list) and all(leaf.ndim == 0 for leaf in jax.tree.leaves(data)):
+        raise ValueError(
+            "loss_target: data is a list of numbers, each read as a column; give an array, np.array(data)."
+        )
     sizes = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(data)}
     if len(sizes) != 1:
         raise ValueError(
@@ -27,6 +31,28 @@ def check_data(data: PyTree[Array]) -> int:
         if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.isfinite(leaf).all()):
             raise ValueError("loss_target: data holds NaN or infinite values; remove or impute those rows first.")
     return n
+
+
+def as_params(params: Any) -> Params:
+    """Leaves as arrays; half precision, in which no posterior is resolved, becomes float32.
+
+    Raises:
+        ValueError: no leaf, or one that is no number, such as the name of an activation.
+    """
+
+    def one(path: Any, leaf: Any) -> Array:
+        try:
+            array = jnp.asarray(leaf)
+        except (TypeError, ValueError):
+            where = jax.tree_util.keystr(path) or "params"
+            raise ValueError(
+                f"params: {where} is {leaf!r}, no array; bind what is not sampled into the loss."
+            ) from None
+        return array.astype(jnp.float32) if array.dtype in (jnp.float16, jnp.bfloat16) else array
+
+    if not jax.tree.leaves(params):
+        raise ValueError(f"params is {params!r}; it holds no parameter to sample.")
+    return jax.tree_util.tree_map_with_path(one, params)
 
 
 def check_params(params: Params) -> None:
@@ -51,6 +77,16 @@ def check_loss(loss: LossPerDatum, params: Params, data: PyTree[Array]) -> None:
     if shape != (2,):
         raise ValueError(
             f"loss_target: loss(params, rows) of 2 rows has shape {shape}; it must return one value per row, (2,)."
+        )
+
+
+def check_rows(loss: LossPerDatum, params: Params, data: PyTree[Array], losses: Float[Array, " n"]) -> None:
+    """Raises ValueError where the loss of a row depends on the rows beside it; `losses` are those of all data."""
+    alone = loss(params, jax.tree.map(lambda a: a[:2], data))
+    if not bool(jnp.allclose(alone, losses[:2], rtol=0.05, atol=1e-3)):
+        raise ValueError(
+            f"loss_target: the loss of row 0 is {losses[0]:.6g} in all data and {alone[0]:.6g} in two rows; it "
+            "may not depend on other rows. Look for targets (n,) against outputs (n, 1), or for batch statistics."
         )
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from slt.targets.inputs import LossPerDatum
+from slt.targets.inputs import LossPerDatum, as_params
 from slt.targets.networks import cross_entropy, squared_error
 from slt.targets.rows import as_rows
 from slt.targets.selection import named_leaves
@@ -86,7 +86,7 @@ def view_model(model: Any, weights: str | os.PathLike | Mapping[str, Any] | None
         return _equinox(model, weights)
     if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
         named, rebuild = named_leaves(model[1])
-        return Model(_single(fill(named, weights)), lambda params, inputs: model[0](rebuild(params), inputs))
+        return Model(as_params(fill(named, weights)), lambda params, inputs: model[0](rebuild(params), inputs))
     if _is_module(model, "flax.nnx"):
         return _nnx(model, weights)
     if _is_module(model, "torch.nn"):
@@ -156,7 +156,7 @@ def _equinox(model: eqx.Module, weights: Mapping[str, Any] | None) -> Model:
         module = eqx.combine(rebuild(params), static)
         return jax.vmap(lambda x: call(module, x))(inputs)
 
-    return Model(_single(fill(named, weights)), apply)
+    return Model(as_params(fill(named, weights)), apply)
 
 
 def _nnx(model: Any, weights: Mapping[str, Any] | None) -> Model:
@@ -175,7 +175,7 @@ def _nnx(model: Any, weights: Mapping[str, Any] | None) -> Model:
     def apply(params: dict[str, Array], inputs: Any) -> Any:
         return call(nnx.merge(graph, rebuild({names[path]: value for path, value in params.items()}), rest), inputs)
 
-    return Model(_single({path: filled[path] for path, name in names.items() if name in params}), apply)
+    return Model(as_params({path: filled[path] for path, name in names.items() if name in params}), apply)
 
 
 def call(module: Callable, inputs: Any) -> Any:
@@ -183,10 +183,3 @@ def call(module: Callable, inputs: Any) -> Any:
     if isinstance(inputs, tuple):
         return module(*inputs)
     return module(**inputs) if isinstance(inputs, Mapping) else module(inputs)
-
-
-def _single(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Half precision, in which no posterior is resolved, becomes float32."""
-    arrays = {name: jnp.asarray(a) for name, a in params.items()}
-    half = (jnp.float16, jnp.bfloat16)
-    return {name: a.astype(jnp.float32) if a.dtype in half else a for name, a in arrays.items()}

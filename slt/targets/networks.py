@@ -69,15 +69,26 @@ def mlp_apply(
 
 
 def cross_entropy(logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Float[Array, " batch"]:
-    r"""$-\log\,\mathrm{softmax}(\text{logits})_{\text{label}}$ of each datum [nats]."""
-    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    r"""$-\log\,\mathrm{softmax}(\text{logits})_{\text{label}}$ of each datum [nats]; NaN if the label is no class."""
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return jnp.where(labels >= 0, losses, jnp.nan)  # an index below 0 would count from the last class
 
 
-def squared_error(
-    outputs: Float[Array, "batch outputs"], targets: Float[Array, "batch outputs"]
-) -> Float[Array, " batch"]:
-    r"""$\frac12 \lVert y - f \rVert^2$ of each datum: Gaussian of unit variance, its constant left out [nats]."""
-    return 0.5 * jnp.sum((targets - outputs) ** 2, axis=-1)
+def squared_error(outputs: Float[Array, "batch *o"], targets: Float[Array, "batch *t"]) -> Float[Array, " batch"]:
+    r"""$\frac12 \lVert y - f \rVert^2$ of each datum: Gaussian of unit variance, its constant left out [nats].
+
+    A single output may have an axis of its own or not, in the outputs as in the targets.
+
+    Raises:
+        ValueError: not as many outputs as targets a row.
+    """
+    given, due = (a[:, None] if a.ndim == 1 else a for a in (outputs, targets))
+    if given.shape != due.shape:
+        raise ValueError(
+            f"squared_error: the outputs have shape {outputs.shape} and the targets {targets.shape}; "
+            "as many of one as of the other are needed in every row."
+        )
+    return 0.5 * jnp.sum((due - given) ** 2, axis=-1)
 
 
 def accuracy(logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Float[Array, ""]:

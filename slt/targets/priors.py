@@ -34,22 +34,32 @@ def _log_gaussian(center: Params, gamma: Scalar, decay: Scalar | None, w: Params
     return value if decay is None else value - 0.5 * decay * dot(w, w)
 
 
-def box_prior(box: tuple[Any, Any], minimum: Array) -> tuple[Callable, Callable, Callable]:
-    """Log density (0), a uniform draw, and the reflection at the walls."""
-    low, high = (jnp.broadcast_to(jnp.asarray(side, minimum.dtype), minimum.shape) for side in box)
-    if not bool((high > low).all()):
+def box_prior(box: tuple[Any, Any], minimum: Params) -> tuple[Callable, Callable, Callable]:
+    """Log density (0), a uniform draw, and the reflection at the walls; a side is a number, or as `minimum` is."""
+    low, high = (_side(side, minimum) for side in box)
+    (flat_low, unravel), (flat_high, _), (point, _) = map(ravel_pytree, (low, high, minimum))
+    if not bool((flat_high > flat_low).all()):
         raise ValueError(f"potential_target: box is {box}; every upper side must exceed the lower one.")
-    if not bool(((minimum >= low) & (minimum <= high)).all()):
+    if not bool(((point >= flat_low) & (point <= flat_high)).all()):
         raise ValueError(
             f"potential_target: the minimum {minimum} lies outside the box {box}; give a box that holds it."
         )
-    width = high - low
 
-    def fold(w: Array) -> Array:
-        phase = jnp.mod((w - low) / width, 2.0)
-        return low + width * jnp.where(phase < 1, phase, 2 - phase)
+    def fold(w: Params) -> Params:
+        return jax.tree.map(_reflected, w, low, high)
 
-    def draw(key: Key) -> Array:
-        return jax.random.uniform(key, low.shape, low.dtype, minval=low, maxval=high)
+    def draw(key: Key) -> Params:
+        return unravel(jax.random.uniform(key, point.shape, point.dtype, minval=flat_low, maxval=flat_high))
 
     return lambda w: jnp.zeros(()), draw, fold
+
+
+def _side(side: Any, minimum: Params) -> Params:
+    sides = jax.tree.map(lambda _: side, minimum) if jnp.isscalar(side) else side
+    return jax.tree.map(lambda leaf, a: jnp.broadcast_to(jnp.asarray(a, leaf.dtype), leaf.shape), minimum, sides)
+
+
+def _reflected(w: Array, low: Array, high: Array) -> Array:
+    width = high - low
+    phase = jnp.mod((w - low) / width, 2.0)
+    return low + width * jnp.where(phase < 1, phase, 2 - phase)

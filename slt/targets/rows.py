@@ -71,17 +71,25 @@ def on_device(loss: LossPerDatum, data: Any) -> tuple[LossPerDatum, PyTree[Array
     """The loss and the rows it takes on the device: row numbers where a leaf of the data is a memory map.
 
     Raises:
-        ValueError: as `as_rows`, or leaves of unequal length beside a memory map.
+        ValueError: as `as_rows`, a leaf that holds no numbers, or leaves of unequal length beside a memory map.
     """
     rows = as_rows(data)
     leaves = jax.tree.leaves(rows)
     if not any(isinstance(leaf, np.memmap) for leaf in leaves):
-        return loss, jax.tree.map(jnp.asarray, rows)
+        return loss, jax.tree_util.tree_map_with_path(_column, rows)
     sizes = {len(leaf) for leaf in leaves}
     if len(sizes) != 1:
         raise ValueError(f"data: the leading axes are {sizes}; all arrays need the same number n of rows.")
     read = _reader(jax.tree.map(lambda a: a if isinstance(a, np.memmap) else np.asarray(a), rows))
     return lambda params, index: loss(params, read(index)), jnp.arange(sizes.pop(), dtype=jnp.int32)
+
+
+def _column(path: Any, column: Any) -> Array:
+    try:
+        return jnp.asarray(column)
+    except TypeError:
+        where = jax.tree_util.keystr(path) or "the array"
+        raise ValueError(f"data: {where} holds {np.asarray(column).dtype}, no numbers; encode it first.") from None
 
 
 def in_chunks(loss: LossPerDatum, size: int) -> LossPerDatum:

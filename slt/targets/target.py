@@ -24,10 +24,12 @@ from slt._types import Batch, Energy, Key, Params, Scalar
 from slt.jit import shared_jit
 from slt.targets.inputs import (
     LossPerDatum,
+    as_params,
     check_data,
     check_localization,
     check_loss,
     check_params,
+    check_rows,
     check_temperature,
     dot,
     size,
@@ -115,22 +117,23 @@ def loss_target(
 
     Raises:
         ValueError: empty or unequal data, a leaf or loss that is not finite or not floating point, a wrong loss shape,
-            gamma < 0, beta <= 0, weight_decay < 0.
+            a loss of a row that depends on other rows, gamma < 0, beta <= 0, weight_decay < 0.
 
     Source: Lau et al. 2023, arXiv:2308.12108; control variates: Baker et al. 2019, arXiv:1706.05439.
     """
-    params = jax.tree.map(jnp.asarray, params)
+    params = as_params(params)
     loss, data = on_device(loss, data)
     loss = loss if chunk_size is None else in_chunks(loss, chunk_size)
     n = check_data(data)
-    check_params(params)
     loss, params = select(loss, params, trainable)
+    check_params(params)
     check_loss(loss, params, data)
     beta = check_temperature(inverse_temperature, n)
     gamma = check_localization(localization, params)
     if not (weight_decay >= 0 and math.isfinite(weight_decay)):
         raise ValueError(f"weight_decay is {weight_decay}; it must be finite and at least 0.")
     baseline, gradient = _at_minimum(loss, params, data)
+    check_rows(loss, params, data, baseline)
     if control_variate is None:
         noise = _gradient_noise(loss, params, data, gradient)
         control_variate = n * beta * noise > 0.01 * max(gamma, 1.0) * math.sqrt(size(params))
@@ -173,13 +176,15 @@ def potential_target(
         minimum: w*, the centre of the localisation.
         nbeta: n times beta [1].
         localization: gamma of the Gaussian prior N(w*, I/gamma); ignored when a box is given.
-        box: (low, high) of a uniform prior on a box instead; positions are reflected at its walls.
+        box: (low, high) of a uniform prior on a box instead, each a number, or as `minimum` is; positions are
+            reflected at its walls.
         log_weight: log of a further factor of the prior density.
 
     Raises:
-        ValueError: nbeta <= 0, gamma < 0, a box that is empty or does not hold w*, or K(w*) not finite.
+        ValueError: nbeta <= 0, gamma < 0, a box that is empty or does not hold w*, or K(w*) that is not one
+            finite number.
     """
-    minimum = jax.tree.map(jnp.asarray, minimum)
+    minimum = as_params(minimum)
     check_params(minimum)
     if not (nbeta > 0 and math.isfinite(nbeta)):
         raise ValueError(f"potential_target: nbeta is {nbeta}; it must be positive and finite.")
@@ -188,6 +193,9 @@ def potential_target(
     log_base, draw_prior, fold = (
         (*gaussian_prior(minimum, gamma), lambda w: w) if box is None else box_prior(box, minimum)
     )
+    shape = jax.eval_shape(potential, minimum).shape
+    if shape != ():
+        raise ValueError(f"potential_target: the potential has shape {shape}; it must return one number, e.g. a sum.")
     floor, gradient = jax.value_and_grad(potential)(minimum)
     if not bool(jnp.isfinite(floor)):
         raise ValueError(f"potential_target: the potential at the minimum is {floor}; it must be finite.")

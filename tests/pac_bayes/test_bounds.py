@@ -84,6 +84,11 @@ def test_the_exact_constant_is_the_binomial_sum_between_its_limits(n):
     assert math.sqrt(n) <= direct <= 2 * math.sqrt(n)
 
 
+def test_the_exact_constant_of_many_data_follows_its_expansion_in_constant_memory():
+    n = 10**9
+    assert math.exp(bounds.log_xi(n)) == pytest.approx(math.sqrt(math.pi * n / 2) + 2 / 3, rel=1e-5)
+
+
 @settings(deadline=None)
 @given(st.floats(1e-4, 0.5), st.floats(0, 200), st.integers(8, 100_000), st.floats(1e-4, 0.5))
 def test_the_order_of_the_bounds(q, kl, n, delta):

@@ -77,6 +77,8 @@ def test_a_vacuous_certificate_says_so():
         ({"num_data": 1}, "num_data is 1"),
         ({"num_draws": 0}, "num_draws"),
         ({"second_moment": 0.5}, "second_moment"),
+        ({"second_moment": 0.001}, r"second_moment is 0.001.* between 0.01\d* and 0.1"),
+        ({"num_data": np.inf}, "num_data is inf"),
         ({"kl": KL(Estimate(10.0, 0.0), "lower", "moment match")}, "lower"),
         ({"kl": KL(Estimate(10.0, 0.0), "none")}, "none"),
         ({"kl": KL(Estimate(10.0, 0.5), "exact")}, "single_draw_bound"),

@@ -59,6 +59,21 @@ def test_losses_are_negative_log_densities():
     y, f = np.random.default_rng(0).normal(size=(2, 5, 3))
     want = -stats.norm.logpdf(y, f).sum(1) - 1.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(squared_error(jnp.asarray(f), jnp.asarray(y)), want, rtol=1e-4)
+
+
+def test_one_output_is_compared_with_its_own_target_whatever_the_axes():
+    """Not with every target of the batch, to which (n, 1) and (n,) would spread."""
+    f, y = jnp.arange(3.0), jnp.array([1.0, 3.0, 5.0])
+    for outputs in (f, f[:, None]):
+        for targets in (y, y[:, None]):
+            np.testing.assert_allclose(squared_error(outputs, targets), [0.5, 2.0, 4.5])
+    with pytest.raises(ValueError, match=r"outputs have shape \(3, 2\) and the targets \(3,\)"):
+        squared_error(jnp.zeros((3, 2)), y)
+
+
+def test_a_label_that_is_no_class_has_no_loss():
+    losses = cross_entropy(jnp.zeros((3, 4)), jnp.array([-1, 4, 3]))
+    np.testing.assert_array_equal(jnp.isnan(losses), [True, True, False])
     assert accuracy(jnp.eye(4)[:, :3], jnp.array([0, 1, 1, 0])) == 0.75
 
 

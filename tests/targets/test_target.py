@@ -237,6 +237,27 @@ def test_box_replaces_the_localization_and_weights_the_prior():
     assert draws.max() - draws.min() > 2.9
 
 
+def test_a_box_may_be_a_number_or_as_the_minimum_is():
+    minimum = {"a": jnp.zeros(()), "b": jnp.ones(2)}
+    sides = ({"a": -1.0, "b": np.array([0.0, -3.0])}, {"a": 2.0, "b": 5.0})
+    for box, want in (((-1.0, 5.0), [3.5, 3.0, 3.0]), (sides, [0.5, 3.0, 3.0])):
+        target = potential_target(lambda w: w["a"] ** 2 + jnp.sum((w["b"] - 1) ** 2), minimum, nbeta=10.0, box=box)
+        folded = target.fold({"a": jnp.array(3.5), "b": jnp.array([7.0, 3.0])})
+        np.testing.assert_allclose(flat(folded), want)
+        draws = jax.vmap(target.draw_prior)(jax.random.split(jax.random.key(0), 100))
+        assert jax.tree.all(jax.tree.map(jnp.allclose, jax.vmap(target.fold)(draws), draws))
+
+
+def test_half_precision_is_sampled_in_single(data, optimum):
+    half = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), optimum)
+    assert {leaf.dtype for leaf in jax.tree.leaves(loss_target(squared, half, data).minimum)} == {jnp.dtype("float32")}
+
+
+def test_leaves_that_are_not_sampled_may_be_whole_numbers(data, optimum):
+    target = loss_target(squared, optimum | {"step": 7}, data, trainable=["weight", "bias"])
+    assert target.num_params == 4
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.floats(-30, 30), st.integers(-4, 4))
 def test_fold_reflects_repeats_and_stays_inside(x, periods):
@@ -272,6 +293,10 @@ NAN = float("nan")
         ({"params": {"weight": np.zeros(3)}}, "do params fit"),
         ({"params": {"weight": np.full(3, NAN), "bias": np.zeros(())}}, "holds NaN or infinite"),
         ({"params": {"weight": np.zeros(3, int), "bias": np.zeros(())}}, "must be floating point"),
+        ({"params": {"weight": np.zeros(3), "bias": np.zeros(()), "activation": "relu"}}, "'activation'.* is 'relu'"),
+        ({"params": {}}, "holds no parameter"),
+        ({"data": {"x": np.zeros((N, 3)), "y": np.array(["a"] * N)}}, r"'y'.* holds <U1, no numbers"),
+        ({"data": [[0.0] * 3] * N}, r"a list of numbers.*give an array"),
         ({"localization": -1.0}, "gamma must be finite and at least 0"),
         ({"localization": NAN}, "gamma must be finite"),
         ({"inverse_temperature": 0.0}, "must be positive and finite"),
@@ -281,6 +306,7 @@ NAN = float("nan")
         ({"weight_decay": NAN}, "weight_decay is nan"),
         ({"loss": lambda w, rows: jnp.mean(squared(w, rows))}, "one value per row"),
         ({"loss": lambda w, rows: squared(w, rows)[:, None]}, "one value per row"),
+        ({"loss": lambda w, rows: squared(w, rows) + jnp.sum(rows["y"] ** 2)}, "may not depend on other rows"),
         ({"loss": lambda w, rows: jnp.log(0 * squared(w, rows))}, "the loss of datum 0 at params is -inf"),
         ({"trainable": lambda path: False}, "accepts no leaf; the leaves are bias, weight"),
     ],
@@ -304,6 +330,7 @@ def test_wrong_calls_say_what_is_wrong(data, optimum, change, message):
         ({"minimum": jnp.array([NAN])}, "holds NaN"),
         ({"minimum": jnp.array([1])}, "must be floating point"),
         ({"potential": lambda w: jnp.log(jnp.sum(w))}, "it must be finite"),
+        ({"potential": lambda w: w**2}, r"has shape \(1,\); it must return one number"),
     ],
 )
 def test_wrong_potentials_say_what_is_wrong(change, message):
