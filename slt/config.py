@@ -169,7 +169,7 @@ def read_bound_config(path: str | os.PathLike) -> tuple[BoundConfig, str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; give a .toml configuration, e.g. data/bound.toml.")
-    text = path.read_text(encoding="utf-8")
+    text = _text(path)
     try:
         config = BoundConfig.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -194,7 +194,7 @@ def read_config(path: str | os.PathLike) -> tuple[Config, str]:
     if path.suffix == ".safetensors":
         text = f'[model]\ncheckpoint = "{path.name}"\n'
     elif path.suffix == ".toml":
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
     else:
         raise ValueError(f"{path} is neither a .toml configuration nor a .safetensors checkpoint; give one of these.")
     return parse_config(text, name=str(path), folder=path.parent), text
@@ -230,7 +230,7 @@ def read_series(path: str | os.PathLike) -> tuple[dict[float, Config], SeriesCon
     if path.is_dir():
         text, folder = '[series]\ncheckpoints = "*.safetensors"\n', path
     elif path.suffix == ".toml" and path.is_file():
-        text, folder = path.read_text(encoding="utf-8"), path.parent
+        text, folder = _text(path), path.parent
     else:
         raise FileNotFoundError(f"There is neither a folder of checkpoints nor a .toml configuration at {path}.")
     try:
@@ -302,6 +302,15 @@ def _complete(config: Config, name: str, folder: Path) -> Config:
             "data": DataConfig(file=_existing(file, f"{name}: data.file"), **data),
         }
     )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not valid TOML: byte {error.start} is not UTF-8; save it in that encoding."
+        ) from None
 
 
 def _existing(path: Path, what: str) -> Path:

@@ -64,6 +64,12 @@ def test_a_wrong_value_is_one_clear_paragraph(text, message):
     assert "pydantic" not in str(caught.value)
 
 
+def test_a_file_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "run.toml").write_bytes(b"# \xe9\n")
+    with pytest.raises(ValueError, match=r"run\.toml is not valid TOML: byte 2 is not UTF-8"):
+        read_config(tmp_path / "run.toml")
+
+
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file .*nowhere\.toml"):
         read_config(tmp_path / "nowhere.toml")
