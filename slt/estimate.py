@@ -18,8 +18,8 @@ from slt.tempered import tempered_result
 
 TEMPERING_DIM = 50
 """Largest dimension at which tempered SMC is the default."""
-TEMPERING_DATA = 500
-"""Largest data set at which it is the default: every particle sees all data at every step."""
+TEMPERING_DATA = 2000
+"""Largest data set at which it is the default: every particle sees all data at every step, and is one of fewer."""
 SPACING = 10
 """Draws from one look of a `watch` to the next: sooner, a chain has hardly moved."""
 
