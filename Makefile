@@ -1,6 +1,6 @@
 # Needs make and a Python of 3.12 or later; everything else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test torch-test slow validate clean
+.PHONY: help demo test notebooks torch-test slow validate clean
 
 BIN := .venv/bin
 comma := ,
@@ -38,7 +38,10 @@ test: .venv/.installed  ## lint, layering, types and all quick tests
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not notebook"
+
+notebooks: .venv/.installed  ## run every notebook on a small setting
+	$(BIN)/pytest -n 2 --dist worksteal -m notebook
 
 torch-test: .venv-torch/.installed  ## the tests of PyTorch models, in an environment with PyTorch (several GB)
 	.venv-torch/bin/pytest -n 2 --dist worksteal tests/pytorch

@@ -23,6 +23,7 @@ def run_notebook(path, figures):
     return named
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize("path", NOTEBOOKS or [None], ids=lambda path: path.stem if path else "none yet")
 def test_notebook_runs_and_writes_its_figures(path, tmp_path):
     if path is not None:
