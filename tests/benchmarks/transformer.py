@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--head-gradients", type=int, default=12_000, help="budget of a head [of one row]")
     parser.add_argument("--batch", type=int, default=4, help="rows of a minibatch at first")
     parser.add_argument("--rows", type=int, default=512, help="rows of the text")
-    parser.add_argument("--localization", type=float, default=1000.0)
+    parser.add_argument("--localization", type=float, default=10_000.0)
     parser.add_argument("--heads", type=int, default=HEADS * LAYERS, help="how many heads")
     given = parser.parse_args()
     torch.manual_seed(0)
