@@ -135,7 +135,7 @@ def main() -> None:
         target = slt.model_target(
             LastLayer(model), loss, (states, teacher), trainable=head_of(head), localization=given.localization
         )
-        result = slt.estimate_llc(target, num_chains=2, batch_size=16, max_gradients=given.gradients, tolerance=0.05)
+        result = slt.estimate_llc(target, num_chains=2, batch_size=8, max_gradients=given.gradients, tolerance=0.05)
         spent = f"{time.perf_counter() - began:.0f} s ({time.process_time() - cpu:.0f} s CPU)"
         print(
             f"layer {LAYERS - 1} head {head}: {target.num_params:,} parameters, λ̂ {result.estimates['llc']}, "
