@@ -18,8 +18,10 @@ from slt.tempered import tempered_result
 
 TEMPERING_DIM = 50
 """Largest dimension at which tempered SMC is the default."""
-TEMPERING_DATA = 2000
-"""Largest data set at which it is the default: every particle sees all data at every step, and is one of fewer."""
+TEMPERING_DATA = 500
+"""Largest data set at which it is the default: every particle sees all data at every step."""
+FEW = 5
+"""Parameters up to which four times as many data are tempered: chains end coarse there, and a move is short."""
 SPACING = 10
 """Draws from one look of a `watch` to the next: sooner, a chain has hardly moved."""
 
@@ -42,8 +44,9 @@ def estimate_llc(
 ) -> Result:
     r"""Local learning coefficient $n\beta(\mathbb{E}[L_n(w)] - L_n(w^*))$ under the target's posterior.
 
-    Two ways. Where the whole energy is cheap and d is at most 50: tempered SMC from prior to posterior, which needs no
-    tuning and finds thin valleys. Elsewhere: kinetic Langevin chains, tuned on the typical set, at two steps.
+    Two ways. Where the whole energy is cheap (d at most 50 and n at most 500, or 5 and 2000): tempered SMC from prior
+    to posterior, which needs no tuning and finds thin valleys. Elsewhere: kinetic Langevin chains, tuned on the typical
+    set, at two steps.
 
     Args:
         target: a Target, or a NumPyro model.
@@ -127,7 +130,8 @@ def _tuned(result: Result | None) -> tuple[float, int] | None:
 
 
 def _choose(target: Target) -> Callable[[Target, Options], Result]:
-    cheap = target.num_params <= TEMPERING_DIM and target.num_data <= TEMPERING_DATA
+    most = TEMPERING_DATA * (4 if target.num_params <= FEW else 1)
+    cheap = target.num_params <= TEMPERING_DIM and target.num_data <= most
     return tempered_result if cheap and target.draw_prior is not None else chained_result
 
 
