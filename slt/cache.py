@@ -57,7 +57,7 @@ def cached(folder: Path, name: str, compute: Callable[[Path], list[Result]]) -> 
         OSError: the disk is full; what was stored before stays whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.nc"
+    path = _file(folder, name)
     if path.exists():
         return load(path), True
     try:
@@ -69,6 +69,15 @@ def cached(folder: Path, name: str, compute: Callable[[Path], list[Result]]) -> 
     for file in folder.glob(f"{name}-*"):
         file.unlink()
     return results, False
+
+
+def is_cached(folder: Path, name: str) -> bool:
+    """Whether results are stored under that name."""
+    return _file(folder, name).exists()
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.nc"
 
 
 def _explain_full(folder: Path, error: Exception) -> None:

@@ -22,9 +22,7 @@ from slt.samplers.run import runner
 from slt.samplers.tune import half_drift, largest_curvature
 from slt.targets.priors import gaussian_prior
 from slt.targets.target import Target, posterior_energy
-
-STEP, DECAY = 0.7, 0.05
-"""As of `slt.chained`: h sqrt(largest curvature), and h times the friction."""
+from slt.tuning import DECAY, STEP
 
 
 class Point(NamedTuple):

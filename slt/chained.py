@@ -1,13 +1,13 @@
 """The high-dimensional way to an estimate: kinetic Langevin chains, tuned on the typical set, at two steps.
 
-The kernel is `sghmc` (BAOAB), exact on quadratics at any stable step. Its step follows the largest curvature where the
-chains are; its batch grows until the heat of minibatch noise is a small correction, which is then subtracted. Half of
-the chains use a step sqrt(2) smaller; in each half some start where the warm-up ended, some are driven outwards first.
+The kernel is `sghmc` (BAOAB), exact on quadratics at any stable step; `slt.tuning` finds its step and batch, and what
+heat of minibatch noise is left is subtracted. Half of the chains use a step sqrt(2) smaller; in each half some start
+where the warm-up ended, some are driven outwards first.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,42 +19,18 @@ from slt.draws import Draws, Options, Result, Verdict, Watch, ess, rhat
 from slt.estimators.llc import llc, llc_two_temperature, llc_variance
 from slt.samplers.langevin import sghmc
 from slt.samplers.run import Chains, Record, Runner, advance_with_progress, draws_from_record, join_records, runner
-from slt.samplers.tune import largest_curvature, noise_trace, warmup_end
+from slt.samplers.tune import warmup_end
 from slt.targets.target import Target
+from slt.tuning import BLOCKS, LEAST, RELAX, STRETCHES, THINNING, Plan, chain_at, heat, noise_at, tune
 
-STEP = 0.7
-"""h sqrt(largest curvature): kinetic Langevin is stable below 2."""
-DECAY = 0.05
-"""h alpha: momentum is forgotten in 20 steps."""
-HEAT = 0.04
-"""Largest correction for minibatch noise, relative to the estimate, before the batch is grown."""
-BLOCKS = 12
-"""Stretches of the main run; after the fourth the run may end early."""
-LEAST = 8
-"""Draws of a block at least, whatever the budget."""
-CURVATURE_ROWS, CURVATURE_SHARE = 1024, 630
-"""Rows on which curvature is measured, fewer where its 7 x 30 gradients a row would take a third of the budget."""
-NOISE_ROWS, NOISE_GROUPS = 64, 8
-"""Rows of a gradient between which noise is measured, fewer with the rows above, and how many of those."""
 RESTARTS = 2
 """How often a run in which a chain diverges starts again at half the step; after that the chain is left out."""
-STRETCHES, RELAX = 3, 40
-"""How often hot chains are driven outwards, and the steps they relax in between."""
-
-
-class Plan(NamedTuple):
-    """Time step h, friction alpha, rows of a batch, and gradients spent so far [of one datum]."""
-
-    step_size: float
-    friction: float
-    batch_size: int
-    spent: int
 
 
 def chained_result(target: Target, options: Options) -> Result:
     """Estimate by two groups of chains, at h and h/sqrt(2), until the tolerance is met or the budget ends."""
     tune_key, run_key, heat_key = jax.random.split(jax.random.key(options.seed), 3)
-    plan, positions = _warm_up(tune_key, target, options)
+    plan, positions = tune(tune_key, target, options)
     chains, records = _run(run_key, target, options, plan, positions)
     for restart in range(1, RESTARTS + 1):
         if _is_finite(records):
@@ -62,90 +38,8 @@ def chained_result(target: Target, options: Options) -> Result:
         plan, options = _halved(target, options, plan, records)
         key = jax.random.fold_in(run_key, restart)
         chains, records = _run(key, target, options, plan, positions, to_the_end=restart == RESTARTS)
-    heat = _heat(heat_key, target, options, plan, chains)
-    return _result(target, options, plan, records, heat)
-
-
-def _warm_up(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
-    """Stretches from w*; after each, the step follows the curvature at the ends, the batch the noise there.
-
-    Three of them, or one where the tuning of a similar target is known: it starts at that step and batch. One that
-    diverges, or that gradient noise has heated to twice its energy, is taken back and is followed by another.
-    """
-    rows = _measuring_rows(target, options)
-    some = jax.tree.map(lambda a: a[jnp.linspace(0, a.shape[0] - 1, rows).astype(int)], target.data)
-    positions = jax.tree.map(lambda a: jnp.repeat(a[None], options.num_chains, 0), target.minimum)
-    batch = target.num_data if target.num_data <= 4 * options.batch_size else options.batch_size
-    curvature, spent = float(largest_curvature(key, target.energy, target.minimum, some)), 30 * rows
-    if options.warm_start is not None:
-        curvature = max(curvature, (STEP / options.warm_start[0]) ** 2)
-        batch = max(batch, min(options.warm_start[1], target.num_data))
-    slower, good = 1.0, 0
-    for round_key in jax.random.split(key, 8):
-        record, moved, cost = _stretch(round_key, target, options, positions, slower * STEP / np.sqrt(curvature), batch)
-        spent += cost
-        ends = [_chain(moved, c) for c in range(2)]
-        noise = _noise(round_key, target, options, ends)
-        if not (np.isfinite(record.loss).all() and np.isfinite(noise)):
-            curvature *= 4
-            continue
-        level = target.nbeta * float(np.mean(record.loss[:, -len(record.loss[0]) // 3 :]))
-        wanted = STEP**2 / curvature / DECAY * noise / 4 / (HEAT * max(level, 0.25))
-        hot = batch < target.num_data and HEAT * wanted / batch * slower**2 > 0.5
-        spent += len(ends) * NOISE_GROUPS * min(rows, NOISE_ROWS)
-        batch = _grown(batch, min(wanted, _affordable(target, options)), target.num_data)
-        slower = 1.0 if batch == target.num_data else min(1.0, float(np.sqrt(batch / wanted)))
-        if hot:
-            continue
-        positions, good = moved, good + 1
-        curvature = max(0.8 * curvature, *(float(largest_curvature(round_key, target.energy, w, some)) for w in ends))
-        spent += len(ends) * 30 * rows
-        if good == (3 if options.warm_start is None else 1):
-            break
-    h = slower * STEP / np.sqrt(curvature)
-    spent += STRETCHES * RELAX * options.num_chains * batch * target.gradients_per_row(batch)
-    return Plan(float(h), float(DECAY / h), batch, spent), positions
-
-
-def _affordable(target: Target, options: Options) -> int:
-    """Rows of a batch at which the least main run takes half of the budget; where more are wanted the step shrinks.
-
-    Heat goes with the square of the step over the rows, so that half the step is worth four times the rows.
-    """
-    return options.max_gradients // (2 * 5 * BLOCKS * LEAST * options.num_chains * (1 + target.control_variate))
-
-
-def _measuring_rows(target: Target, options: Options) -> int:
-    return min(target.num_data, CURVATURE_ROWS, max(options.max_gradients // CURVATURE_SHARE, 16))
-
-
-def _noise(key: Key, target: Target, options: Options, positions: Sequence[Params]) -> float:
-    """Trace of the covariance of one row's gradient of U, mean over positions [nats^2/unit^2]."""
-    rows = min(_measuring_rows(target, options), NOISE_ROWS)
-    keys = jax.random.split(key, len(positions))
-    traces = (
-        noise_trace(k, target.energy, w, target.data, num_rows=rows, num_groups=NOISE_GROUPS)
-        for k, w in zip(keys, positions, strict=True)
-    )
-    return float(np.mean([float(trace) for trace in traces]))
-
-
-def _stretch(
-    key: Key, target: Target, options: Options, positions: Params, h: float, batch: int
-) -> tuple[Record, Params, int]:
-    """A twelfth of the budget, at most 2000 steps: its record, where it ends, and its gradients of one datum."""
-    kernel = sghmc(target.energy, step_size=h, friction=DECAY / h)
-    run = runner(kernel, target.loss, batch_size=batch, thinning=5, mesh=options.mesh)
-    per_draw = 5 * options.num_chains * batch * target.gradients_per_row(batch)
-    draws = min(max(LEAST, options.max_gradients // (BLOCKS * per_draw)), 400)
-    chains, record = run.advance(run.init(key, positions, target.data), target.data, draws)
-    return jax.tree.map(np.asarray, record), chains.states.position, draws * per_draw
-
-
-def _grown(batch: int, wanted: float, num_data: int) -> int:
-    """The wanted batch, never smaller than before; all data where that is more than half of them."""
-    size = min(max(batch, int(np.ceil(wanted))), num_data)
-    return num_data if 2 * size > num_data else size
+    excess = _heat(heat_key, target, options, plan, chains)
+    return _result(target, options, plan, records, excess)
 
 
 def _run(
@@ -153,7 +47,7 @@ def _run(
 ) -> tuple[list[Chains], list[Record]]:
     """The main run in blocks, each checkpointed, both groups in turn; a divergence ends it unless told otherwise."""
     full = plan.batch_size >= target.num_data
-    thinning = 1 if full else 5
+    thinning = 1 if full else THINNING
     runs, chains = [], []
     records: list[Any] = [None, None]
     start_key, *group_keys = jax.random.split(key, 3)
@@ -238,16 +132,12 @@ def _hot_and_cold(key: Key, target: Target, options: Options, plan: Plan, positi
 
 
 def _heat(key: Key, target: Target, options: Options, plan: Plan, chains: Sequence[Chains]) -> float:
-    r"""First-order excess of the estimate at step h by minibatch noise, $h\,\mathrm{tr}\,\Sigma_B/(4\alpha)$ [1].
-
-    Direction i is heated to temperature 1 + h Sigma_ii/(2 alpha), and each direction that the loss confines holds 1/2;
-    a gradient has noise in no others. At high friction this is the (eps/4) tr Sigma of Leimkuhler-Matthews.
-    """
+    """Excess of the estimate at the larger step by minibatch noise, measured where the chains ended [1]."""
     if plan.batch_size >= target.num_data:
         return 0.0
     positions = [c.states.position for c in chains]
-    ends = [_chain(w, c) for w in positions for c in range(jax.tree.leaves(w)[0].shape[0])]
-    return float(plan.step_size * _noise(key, target, options, ends) / plan.batch_size / (4 * plan.friction))
+    ends = [chain_at(w, c) for w in positions for c in range(jax.tree.leaves(w)[0].shape[0])]
+    return heat(plan.step_size, noise_at(key, target, options, ends), plan.batch_size)
 
 
 def _is_enough(target: Target, options: Options, records: Sequence[Record]) -> bool:
@@ -278,7 +168,7 @@ def _result(target: Target, options: Options, plan: Plan, records: Sequence[Reco
         )
     kept = energies[:, start:] - np.repeat([heat, heat / np.sqrt(2)], half)[:, None]
     estimate, gap = _combine(kept, alive, half, heat)
-    steps = energies.shape[1] * (1 if plan.batch_size >= target.num_data else 5)
+    steps = energies.shape[1] * (1 if plan.batch_size >= target.num_data else THINNING)
     diagnostics |= {
         "relaxations": steps * plan.step_size * target.precision / plan.friction,
         "rhat": rhat(kept[alive]),
@@ -359,7 +249,3 @@ def _divergence_reasons(draws: Draws, plan: Plan) -> tuple[str, ...]:
         for chain, draw in enumerate(draws.first_divergence)
         if draw >= 0
     )
-
-
-def _chain(positions: Params, chain: int) -> Params:
-    return jax.tree.map(lambda a: a[chain], positions)

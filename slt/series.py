@@ -15,7 +15,7 @@ import numpy as np
 from rich.progress import Progress
 
 from slt._types import Estimate
-from slt.cache import cached, fingerprint, function_digest
+from slt.cache import cached, fingerprint, function_digest, is_cached
 from slt.criteria import watch_fluctuation
 from slt.draws import Draws, Result, Verdict
 from slt.estimate import estimate_llc
@@ -105,7 +105,7 @@ def _run(
     """The run at a point, and whether it was stored; one that was watched serves where nobody asks for that, too."""
     plain = fingerprint(target, warm=before is not None, **options)
     both = f"{plain}_{FLUCTUATION}"
-    watched |= not (folder / f"{plain}.nc").exists() and (folder / f"{both}.nc").exists()
+    watched |= is_cached(folder, both) and not is_cached(folder, plain)
 
     def compute(checkpoint: Path) -> list[Result]:
         if watched and target.log_likelihood is not None:

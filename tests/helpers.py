@@ -1,7 +1,8 @@
-"""Assertions shared by the tests."""
+"""Assertions, and planted faults, shared by the tests."""
 
 from scipy import stats
 
+from slt import chained
 from slt._types import Estimate
 
 
@@ -29,3 +30,14 @@ def assert_agrees(estimate: Estimate, exact: float, *, resolution: float, false_
     assert half <= resolution, f"too noisy to resolve {resolution:.3g}: {numbers}"
     errors = gap / estimate.mcse if estimate.mcse else float("inf")
     assert gap <= half, f"wrong by {errors:.2g} standard errors: {numbers}"
+
+
+def misjudge(monkeypatch, factor: float) -> None:
+    """Tuning of chains that ends with a step so many times the right one."""
+    tune = chained.tune
+
+    def too_bold(*args):
+        plan, positions = tune(*args)
+        return plan._replace(step_size=factor * plan.step_size, friction=plan.friction / factor), positions
+
+    monkeypatch.setattr(chained, "tune", too_bold)

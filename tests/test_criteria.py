@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_agrees
+from helpers import assert_agrees, misjudge
 
 import slt
-from slt import chained, series, store
+from slt import series, store
 from slt._types import Estimate
 from slt.criteria import watch_fluctuation
 from slt.draws import Result, Verdict
@@ -134,13 +134,7 @@ def test_the_share_of_minibatch_noise_is_in_its_error():
 
 def test_looks_at_a_run_that_diverged_are_void(monkeypatch):
     """Its first step is beyond the stable one: its sums are not finite."""
-    tune = chained._warm_up
-
-    def too_bold(*args):
-        plan, positions = tune(*args)
-        return plan._replace(step_size=4 * plan.step_size, friction=plan.friction / 4), positions
-
-    monkeypatch.setattr(chained, "_warm_up", too_bold)
+    misjudge(monkeypatch, 4.0)
     beta = 1 / np.log(N)
     found = slt.estimate_criteria(target(beta), sampler="chains", max_gradients=1_000_000).estimates
     assert_agrees(

@@ -6,10 +6,9 @@ A comparison has a false-failure rate of 1e-4 if the error bars are right, and i
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_agrees
+from helpers import assert_agrees, misjudge
 from test_store import make_result
 
-from slt import chained
 from slt._types import Estimate
 from slt.draws import Options
 from slt.estimate import _judge_minimum, estimate_llc, llc_profile
@@ -203,17 +202,6 @@ def test_wrong_calls_say_what_is_wrong(options, message):
     target = potential_target(lambda w: jnp.sum(w**2), jnp.zeros(2), nbeta=10.0)
     with pytest.raises(ValueError, match=message):
         estimate_llc(target, **options)
-
-
-def misjudge(monkeypatch, factor):
-    """Tuning that ends with a step so many times the right one."""
-    tune = chained._warm_up
-
-    def too_bold(*args):
-        plan, positions = tune(*args)
-        return plan._replace(step_size=factor * plan.step_size, friction=plan.friction / factor), positions
-
-    monkeypatch.setattr(chained, "_warm_up", too_bold)
 
 
 def test_a_run_that_diverges_starts_again_at_half_the_step(monkeypatch, tmp_path):
