@@ -1,9 +1,8 @@
 # Needs make and a Python of 3.12 or later; everything else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test notebooks torch-test slow validate clean
+.PHONY: help demo test notebooks docs torch-test slow validate benchmarks dist clean
 
 BIN := .venv/bin
-comma := ,
 CANDIDATES := python3.13 python3.12 python3.14 python3 python
 
 help:  ## list the targets
@@ -29,7 +28,10 @@ endef
 	$(call install,.venv,test)
 
 .venv-torch/.installed: pyproject.toml
-	$(call install,.venv-torch,test$(comma)torch)
+	$(call install,.venv-torch,torch-test)
+
+.venv-docs/.installed: pyproject.toml
+	$(call install,.venv-docs,docs)
 
 demo: .venv/.installed  ## estimate the learning coefficient of the shipped digits classifier
 	$(BIN)/slt estimate data/digits.toml --overwrite --figures results/figures
@@ -43,6 +45,12 @@ test: .venv/.installed  ## lint, layering, types and all quick tests
 notebooks: .venv/.installed  ## run every notebook on a small setting
 	$(BIN)/pytest -n 2 --dist worksteal -m notebook
 
+docs: .venv-docs/.installed  ## the site, in build/site; needs no network once it is set up, and a warning is an error
+	.venv-docs/bin/python notebooks/docs/tools/articles.py
+	JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax .venv-docs/bin/python -m doctest notebooks/docs/examples/*.md
+	.venv-docs/bin/sphinx-build -E -W --keep-going -q -b html notebooks/docs build/site
+	@echo "Open build/site/index.html."
+
 torch-test: .venv-torch/.installed  ## the tests of PyTorch models, in an environment with PyTorch (several GB)
 	.venv-torch/bin/pytest -n 2 --dist worksteal tests/pytorch
 
@@ -52,6 +60,19 @@ slow: .venv/.installed  ## the long statistical tests
 validate: .venv/.installed  ## every potential of the catalogue against its exact value (slow)
 	$(BIN)/slt validate --suite full
 
+QUICK := exact_cases "bound_validity 500" volume_measures pushforward_exact pushforward_singular "sample_kl --draws 400 --steps 200"
+
+benchmarks: .venv/.installed  ## the quick benchmarks; tests/benchmarks/README.md has all
+	@set -e; for asked in $(QUICK); do \
+	  set -- $$asked; script=$$1; shift; echo "== $$script $$*"; \
+	  PYTHONPATH=.:tests:tests/exact $(BIN)/python tests/benchmarks/$$script.py "$$@"; \
+	done
+
+dist: .venv-docs/.installed  ## wheel and sdist in dist/, tried in clean environments without the clone
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check build
+	.venv-docs/bin/python -m build --outdir dist .
+	.venv-docs/bin/python tests/wheel.py dist
+
 clean:  ## remove the environment, caches and results
-	rm -rf .venv .venv-torch build dist results .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-docs .venv-torch build dist results .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find slt tests data -name __pycache__ -type d -prune -exec rm -rf {} +

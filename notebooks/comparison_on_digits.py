@@ -23,9 +23,9 @@ import numpy as np
 from rich.console import Console
 
 import slt
-from slt import plotting, tables
-from slt.rashomon import settle, spectra, train_ensemble
-from slt.rashomon.measures import ensemble_llc
+from slt.report import plots, tables
+from slt.studies.rashomon import settle, spectra, train_ensemble
+from slt.studies.rashomon.measures import ensemble_llc
 from slt.targets.data import load_digits
 from slt.targets.networks import mlp_init, mlp_loss, regularised
 
@@ -39,7 +39,7 @@ console = Console(width=100)
 wanted = ["curvature"] if QUICK else ["llc", "curvature", "volumes"]
 options = {"volumes": {"estimators": ["hessian"] if QUICK else ["hessian", "radial"]}}
 names = {"x²y²": "x2y2"} if QUICK else {"x² + y²": "quad_r2_d2", "x²y²": "x2y2"}
-valleys = {label: slt.potential_subject(name) for label, name in names.items()}
+valleys = {label: slt.estimate.potential_subject(name) for label, name in names.items()}
 console.print(tables.comparison_table(slt.compare(valleys, measures=wanted, options=options)))
 
 # %% [markdown]
@@ -102,12 +102,12 @@ def start(key):
 RUNS = 4 if QUICK else 10
 params, spectrum = minima(start, RUNS)
 points = [jax.tree.map(lambda a, i=i: a[i], params) for i in range(RUNS)]
-first = slt.mlp_subject(points[0], train, test, localization=1.0, weight_decay=DECAY)
+first = slt.estimate.mlp_subject(points[0], train, test, localization=1.0, weight_decay=DECAY)
 wanted = ["losses"] if QUICK else ["llc", "criteria", "curvature", "gradients", "certificate", "losses"]
 options = {"llc": {"tolerance": 0.03}, "criteria": {"tolerance": 0.05}}
 found = slt.compare({"digits": first}, measures=wanted, options=options)
 console.print(tables.comparison_table(found))
-plotting.plot_comparison(found).savefig(FIGURES / "comparison_digits.png", dpi=70)
+plots.plot_comparison(found).savefig(FIGURES / "comparison_digits.png", dpi=70)
 
 # %% [markdown]
 # What the table says, row by row where rows disagree:
@@ -165,10 +165,12 @@ for i, point in enumerate(points):
     known = {"norm of w": float(jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(point))))}
     if sampled.rhat[i] < 1.1:
         known["λ̂, ensemble"] = slt.Estimate(sampled.value[i], sampled.mcse[i], sampled.dof[i])
-    subjects[f"run {i}"] = slt.mlp_subject(point, train, test, localization=1.0, weight_decay=DECAY, known=known)
+    subjects[f"run {i}"] = slt.estimate.mlp_subject(
+        point, train, test, localization=1.0, weight_decay=DECAY, known=known
+    )
 many = slt.compare(subjects, measures=["curvature", "losses"] if QUICK else ["curvature", "gradients", "losses"])
 console.print(tables.correlation_table(many))
-plotting.plot_correlations(many).savefig(FIGURES / "comparison_correlations.png", dpi=70)
+plots.plot_correlations(many).savefig(FIGURES / "comparison_correlations.png", dpi=70)
 
 # %% [markdown]
 # With ten minima hardly anything is decided, and the intervals say so: only the training objective's own loss goes with

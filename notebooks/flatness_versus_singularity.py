@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import slt
-from slt.plotting.base import BLUE, GREEN, ORANGE, VERMILION, new_figure
+from slt.report.plots.base import BLUE, GREEN, ORANGE, VERMILION, new_figure
 
 QUICK = "SLT_QUICK" in os.environ
 FIGURES = Path(os.environ.get("SLT_FIGURES", "notebooks/figures"))

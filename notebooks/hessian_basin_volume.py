@@ -22,15 +22,16 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import slt
+from slt.estimate.volume import volume_ladder
+from slt.geometry.exponent import on_grid
 from slt.geometry.local import eigenbasis
 from slt.geometry.operators import gauss_newton, mlp_network
-from slt.geometry.sharpness import radius_growth, spread_spectrum
-from slt.geometry.volume import Prior, hessian_volumes, log_ellipsoid, log_fuzzy_ellipsoid
-from slt.geometry.volume_scaling import on_grid
-from slt.plotting.base import CHAINS, new_figure
+from slt.geometry.volume import hessian_volumes, log_ellipsoid, log_fuzzy_ellipsoid
+from slt.report.plots.base import CHAINS, new_figure
+from slt.studies.sharpness import radius_growth, spread_spectrum
 from slt.targets.data import load_digits
+from slt.targets.gaussian import Gaussian
 from slt.targets.networks import mlp_init, mlp_loss, train
-from slt.volumes import Initialisation, volume_ladder
 
 QUICK = "SLT_QUICK" in os.environ
 FIGURES = Path(os.environ.get("SLT_FIGURES", "notebooks/figures"))
@@ -48,7 +49,7 @@ FIGURES.mkdir(parents=True, exist_ok=True)
 
 # %%
 T = 0.01
-prior = Prior(1.0)
+prior = Gaussian(0.0, 1.0)
 small = 10.0 ** np.linspace(0, -18, 73)
 curves = {}
 for h in small:
@@ -100,7 +101,7 @@ start = mlp_init(jax.random.key(0), (16, HIDDEN, 10))
 trained = train(jax.random.key(1), start, loss, DATA, steps=400 if QUICK else 3000, batch_size=400, learning_rate=0.02)
 minimum = slt.polish(loss, trained, DATA, adam_steps=0, lbfgs_steps=100 if QUICK else 1000)
 target = slt.loss_target(loss, minimum, DATA)
-H = slt.hessian_eigenvalues(target)
+H = slt.geometry.hessian_eigenvalues(target)
 print(f"{H.size} parameters, objective {target.loss_at_minimum:.3f} nats/datum, gradient {target.gradient_norm:.1e}")
 print(f"eigenvalues of H from {H[0]:.2g} to {H[-1]:.2g}; {(abs(H - DECAY) < 1e-5).sum()} are those of the decay alone")
 
@@ -122,7 +123,7 @@ away = basis.vectors.T @ np.asarray(ravel_pytree(minimum)[0], np.float64)  # fro
 h = np.maximum(basis.values, 0)
 print("-log2 of the fuzzy ellipsoid at T = 0.01, by the Gaussian it is weighted with:")
 for name, sigma in sizes.items():
-    zero, here = (-log_fuzzy_ellipsoid(h, Prior(sigma, d), threshold=T) / np.log(2) for d in (away, None))
+    zero, here = (-log_fuzzy_ellipsoid(h, Gaussian(-d, sigma), threshold=T) / np.log(2) for d in (away, 0.0))
     print(f"  sigma of the {name:16} {sigma:.3f}: centred at 0 {zero:6.1f} bits, at w* {here:6.1f} bits")
 
 # %% [markdown]
@@ -142,14 +143,14 @@ for name, sigma in sizes.items():
 # %%
 net = mlp_network(minimum, DATA)
 matrix = gauss_newton(net)
-exact = slt.curvature_spectrum(matrix)
+exact = slt.geometry.curvature_spectrum(matrix)
 shifts = 10.0 ** np.arange(-1, -9, -1.0)
 figure, ax = new_figure(height=3.2)
 for color, steps in zip(CHAINS, (20,) if QUICK else (20, 80), strict=False):
-    sampled = slt.curvature_spectrum(matrix, jax.random.key(2), dense_dim=0, num_probes=10, num_steps=steps)
+    sampled = slt.geometry.curvature_spectrum(matrix, jax.random.key(2), dense_dim=0, num_probes=10, num_steps=steps)
     errors, bars = [], []
     for c in shifts:
-        got, true = slt.log_det(sampled, c), slt.log_det(exact, c).value.value
+        got, true = slt.geometry.log_det(sampled, c), slt.geometry.log_det(exact, c).value.value
         errors.append(got.value.value - true)
         bars.append(1.645 * got.value.mcse if np.isfinite(got.value.mcse) else np.nan)
         print(f"{steps:3d} steps, c = {c:.0e}: error {errors[-1]:7.1f} of {true:8.1f} nats; "
@@ -213,7 +214,7 @@ for color, (label, name) in zip(CHAINS, POTENTIALS.items(), strict=False):
     entry = slt.potential(name)
     curvature = np.linalg.eigvalsh(jax.hessian(entry.energy)(jnp.asarray(entry.minimum, jnp.float32)))
     truth = np.array([-entry.exact(1 / t, localization=1.0).log_evidence for t in heights])
-    claim = np.array([-log_fuzzy_ellipsoid(np.maximum(curvature, 0), Prior(1.0), threshold=t) for t in heights])
+    claim = np.array([-log_fuzzy_ellipsoid(np.maximum(curvature, 0), Gaussian(0.0, 1.0), threshold=t) for t in heights])
     ax.plot(1 / heights, truth, color=color, label=label)
     ax.plot(1 / heights, claim, color="black", ls=":", lw=1.5)
     slope = np.diff(truth)[-1] / np.diff(np.log(1 / heights))[-1]
@@ -244,7 +245,7 @@ counted = [-np.log2(np.mean(values < height)) for height in levels]
 split = np.full((2, levels.size), np.nan)
 if not QUICK:
     crossing = slt.potential_target(slt.potential("x2y4").energy, jnp.zeros(2), nbeta=1.0)
-    ladder = volume_ladder(crossing, initialisation=Initialisation(1.0), lowest=1e-10)
+    ladder = volume_ladder(crossing, initialisation=Gaussian(0.0, 1.0), lowest=1e-10)
     bits = -on_grid(ladder.log_epsilon, ladder.log_volume, np.log(levels)) / np.log(2)
     split = np.array([bits.mean(0), bits.std(0, ddof=1) / np.sqrt(len(bits))])
 for height, count, value, error in zip(levels, counted, *split, strict=True):

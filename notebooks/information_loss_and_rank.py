@@ -23,10 +23,10 @@ from jax.flatten_util import ravel_pytree
 
 import slt
 from slt.geometry.behaviour import kernel_alignment
-from slt.geometry.information import mlp_activations
-from slt.plotting import plot_rank_by_layer
-from slt.plotting.base import BLUE, GREY, ORANGE, VERMILION, new_figure
-from slt.rashomon import find_minima
+from slt.report.plots import plot_rank_by_layer
+from slt.report.plots.base import BLUE, GREY, ORANGE, VERMILION, new_figure
+from slt.studies.information import mlp_activations
+from slt.studies.rashomon import find_minima
 from slt.targets.networks import mlp_apply, mlp_init
 
 QUICK = "SLT_QUICK" in os.environ
@@ -55,10 +55,10 @@ def exact_fits(widths, data, activation="tanh", runs=48):
 # %%
 fits = exact_fits((2, 3, 1), XOR, runs=16)
 fit = fits[0]
-net = slt.mlp_network(fit, XOR, activation="tanh", loss="squared_error")
-gradients = slt.behavioural_gradients(net)
-rank = slt.numerical_rank(gradients)
-manifold = slt.behaviour_manifold(net, jax.random.key(0))
+net = slt.geometry.mlp_network(fit, XOR, activation="tanh", loss="squared_error")
+gradients = slt.geometry.behavioural_gradients(net)
+rank = slt.geometry.numerical_rank(gradients)
+manifold = slt.geometry.behaviour_manifold(net, jax.random.key(0))
 print(f"G is {gradients.shape[0]} x {gradients.shape[1]}, rank {rank.rank} ({rank.reason})")
 print(f"dimension of the manifold {manifold.dimension}; k - rank G = {rank.nullity}; k - N = {gradients.shape[1] - 4}")
 print(f"share of a walked chord in span G: {manifold.tangent[0]:.1e} at radius 1e-2, {manifold.tangent[1]:.1e} at "
@@ -121,17 +121,17 @@ zero["layer_1"]["bias"] = jnp.array([0.25])
 AND = {"inputs": INPUTS, "targets": np.array([[0.0], [0], [0], [1]])}
 subjects = {
     "squared error": net,
-    "entropy of probabilities": slt.network(
+    "entropy of probabilities": slt.geometry.network(
         lambda p, b: jax.nn.sigmoid(mlp_apply(p, b["inputs"])), entropy, single, {"inputs": INPUTS, "targets": SOFT}
     ),
-    "cross entropy, probabilities": slt.network(
+    "cross entropy, probabilities": slt.geometry.network(
         lambda p, b: jax.nn.softmax(mlp_apply(p, b["inputs"])), cross_entropy, double, pair
     ),
-    "cross entropy, raw logits": slt.network(lambda p, b: mlp_apply(p, b["inputs"]), raw, double, pair),
-    "squared error, saddle of AND": slt.mlp_network(zero, AND, activation="tanh", loss="squared_error"),
+    "cross entropy, raw logits": slt.geometry.network(lambda p, b: mlp_apply(p, b["inputs"]), raw, double, pair),
+    "squared error, saddle of AND": slt.geometry.mlp_network(zero, AND, activation="tanh", loss="squared_error"),
 }
 for name, subject in subjects.items():
-    claim = slt.rank_claim(subject)
+    claim = slt.geometry.rank_claim(subject)
     print(f"{name:30} rank H {claim.hessian.rank}, rank G {claim.gradients.rank}: "
           f"{'equal' if claim.equal else 'NOT equal':9}  ({claim.reason})")  # fmt: skip
 
@@ -166,7 +166,9 @@ params, wanted, history = (
 for _ in range(1000):
     params, value = descend(params)
     if wanted and value <= wanted[0]:
-        split = slt.curvature_split(slt.mlp_network(params, XOR, loss="squared_error"), jax.random.key(0))
+        split = slt.geometry.curvature_split(
+            slt.geometry.mlp_network(params, XOR, loss="squared_error"), jax.random.key(0)
+        )
         share = split.residual.value / split.hessian.value
         history.append((float(value), share))
         print(f"loss {value:.1e}: |S|/|H| = {share:.3f}; H = GGN + S to {split.identity:.0e}")
@@ -175,7 +177,9 @@ if len(history) > 2:
     exponent = np.polyfit(*np.log(np.array(history[-3:])).T, 1)[0]
     print(f"over the last three |S|/|H| falls as loss^{exponent:.2f}; a perfect fit has none")
 linear = {"layer_0": {"weight": np.ones((2, 1)), "bias": np.zeros(1)}}
-jacobian = slt.behavioural_gradients(slt.mlp_network(linear, XOR, activation="identity", loss="squared_error"))
+jacobian = slt.geometry.behavioural_gradients(
+    slt.geometry.mlp_network(linear, XOR, activation="identity", loss="squared_error")
+)
 print(f"a linear network: J = (1, x) to {np.abs(jacobian - np.hstack([np.ones((4, 1)), INPUTS])).max():.0e}")
 
 # %% [markdown]
@@ -190,20 +194,23 @@ print(f"a linear network: J = (1, x) to {np.abs(jacobian - np.hstack([np.ones((4
 # %%
 alignments = []
 for one in fits[: 2 if QUICK else 10]:
-    kernel = slt.neural_tangent_kernel(slt.mlp_network(one, XOR, activation="tanh", loss="squared_error"))
+    kernel = slt.geometry.neural_tangent_kernel(
+        slt.geometry.mlp_network(one, XOR, activation="tanh", loss="squared_error")
+    )
     hidden = mlp_activations(one, INPUTS, "tanh")[0]
     alignments.append(kernel_alignment(kernel, hidden @ hidden.T))
 print(f"trained nets 2-3-1: cosine of the two kernels {np.mean(alignments):.2f} ± {np.std(alignments):.2f} (spread)")
 
 x = np.array([[1.0], [2.0], [3.0]])
-product = slt.network(
+product = slt.geometry.network(
     lambda p, b: p["a"] * p["b"] * b["x"], lambda z, b: z[:, 0] ** 2, {"a": np.zeros(1), "b": np.zeros(1)}, {"x": x}
 )
-print(f"f = abx at a = b = 0: |J| = {np.abs(slt.behavioural_gradients(product)).max():g}, inputs as different as ever")
+largest = np.abs(slt.geometry.behavioural_gradients(product)).max()
+print(f"f = abx at a = b = 0: |J| = {largest:g}, inputs as different as ever")
 for scale in (1, 10) if QUICK else (1, 3, 10, 30):
     sure = double | {"layer_1": jax.tree.map(lambda a, s=scale: a * s, double["layer_1"])}
-    saturated = slt.network(lambda p, b: jax.nn.softmax(mlp_apply(p, b["inputs"])), cross_entropy, sure, pair)
-    size = np.linalg.norm(slt.neural_tangent_kernel(saturated))
+    saturated = slt.geometry.network(lambda p, b: jax.nn.softmax(mlp_apply(p, b["inputs"])), cross_entropy, sure, pair)
+    size = np.linalg.norm(slt.geometry.neural_tangent_kernel(saturated))
     hidden = mlp_activations(sure, INPUTS, "tanh")[0]
     print(f"softmax with its layer times {scale:2d}: |NTK| {size:.1e}, |activation kernel| "
           f"{np.linalg.norm(hidden @ hidden.T):.2f}")  # fmt: skip
@@ -222,10 +229,10 @@ merging = {
     "layer_1": {"weight": np.full((3, 4), 0.4) + 0.1 * np.eye(3, 4), "bias": np.full(4, -7.2)},
     "layer_2": {"weight": rng.normal(size=(4, 1)), "bias": np.zeros(1)},
 }
-built = slt.mlp_network(
+built = slt.geometry.mlp_network(
     merging, {"inputs": numbers, "targets": np.zeros((10, 1))}, activation="relu", loss="squared_error"
 )
-report = slt.information_loss(built, activation="relu")
+report = slt.studies.information_loss(built, activation="relu")
 print(f"built: rank {report.rank} of {report.num_outputs} outputs, deficit {report.deficit}, {report.explained} of it "
       f"by merged inputs, {report.affine} by shared linear regions")  # fmt: skip
 for layer in report.layers:
@@ -235,8 +242,8 @@ plot_rank_by_layer(report).savefig(FIGURES / "rank_by_layer.png", dpi=80)
 points = {"inputs": rng.normal(size=(40, 2)), "targets": np.zeros((40, 1))}
 for width in (4,) if QUICK else (4, 8, 16):
     start = mlp_init(jax.random.key(width), (2, width, width, 1))
-    one = slt.information_loss(
-        slt.mlp_network(start, points, activation="relu", loss="squared_error"), activation="relu"
+    one = slt.studies.information_loss(
+        slt.geometry.mlp_network(start, points, activation="relu", loss="squared_error"), activation="relu"
     )
     print(f"ReLU 2-{width}-{width}-1 on 40 inputs: {one.num_params} weights, rank {one.rank}, deficit {one.deficit}: "
           f"{one.explained} by merged inputs, {one.affine} by shared linear regions")  # fmt: skip
@@ -258,8 +265,10 @@ for activation in ("tanh", "relu"):
         known = QUICK and activation == "tanh"
         some = (fits if known else exact_fits((2, width, 1), XOR, activation))[: 1 if QUICK else 3]
         kinds = [
-            slt.flat_dimensions(
-                slt.mlp_network(one, XOR, activation=activation, loss="squared_error"), elsewhere, jax.random.key(1)
+            slt.geometry.flat_dimensions(
+                slt.geometry.mlp_network(one, XOR, activation=activation, loss="squared_error"),
+                elsewhere,
+                jax.random.key(1),
             )
             for one in some
         ]

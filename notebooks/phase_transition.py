@@ -25,10 +25,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from slt import plotting
-from slt.estimators.phases import crossing, phase_log_odds, phase_mass
+from slt.catalogue.superposition import polygon, polygon_free_energy, sides, superposition_loss
+from slt.report import plots
 from slt.samplers.tempering import tempered_smc
-from slt.targets.superposition import polygon, polygon_free_energy, sides, superposition_loss
+from slt.stats.phases import crossing, phase_log_odds, phase_mass
 
 QUICK = "SLT_QUICK" in os.environ
 FIGURES = Path(os.environ.get("SLT_FIGURES", "notebooks/figures"))
@@ -44,7 +44,7 @@ FIGURES.mkdir(parents=True, exist_ok=True)
 
 # %%
 five, six = polygon(6, 5), polygon(6, 6)
-plotting.plot_polygons([polygon(6, 4), five, six]).savefig(FIGURES / "phase_polygons.png", dpi=80)
+plots.plot_polygons([polygon(6, 4), five, six]).savefig(FIGURES / "phase_polygons.png", dpi=80)
 print(f"L(5) = {five.loss:.5f}, λ(5) = {five.rlct};  L(6) = {six.loss:.5f}, λ(6) = {six.rlct}")
 
 # %% [markdown]
@@ -108,7 +108,7 @@ for n in sizes:
 
 # %%
 if len(odds) == len(sizes):
-    plotting.plot_phases(sizes, masses, odds, predictions).savefig(FIGURES / "phase_masses.png", dpi=80)
+    plots.plot_phases(sizes, masses, odds, predictions).savefig(FIGURES / "phase_masses.png", dpi=80)
     if odds[0].value <= 0 < odds[-1].value:
         print(f"measured transition: n = {crossing(sizes, odds)}")
 

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slt.plotting import plot_embedding, plot_near_zero, plot_paths, plot_slices, plot_wells
-from slt.rashomon import (
+from slt.report.plots import plot_embedding, plot_near_zero, plot_paths, plot_slices, plot_wells
+from slt.studies.rashomon import (
     bezier,
     eigenvector_plane,
     embed,
@@ -32,7 +32,7 @@ from slt.rashomon import (
     walk,
     wells,
 )
-from slt.rashomon.minima import find_minima, mlp_residuals
+from slt.studies.rashomon.minima import find_minima, mlp_residuals
 from slt.targets.networks import mlp_apply
 
 QUICK = "SLT_QUICK" in os.environ

@@ -23,16 +23,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slt.certify import binary_problem, randomised, volume_bits
-from slt.estimate import estimate_llc
-from slt.pac_bayes.bounds import single_draw_bound
-from slt.pac_bayes.laws import flat_loss, mlp_law
+from slt.estimate.llc import estimate_llc
+from slt.geometry.local import eigenbasis
+from slt.geometry.volume import log_fuzzy_ellipsoid
+from slt.pac_bayes.holdout import single_draw_bound
+from slt.pac_bayes.laws import flat_loss, mlp_law, unflatten
 from slt.pac_bayes.pushforward import kl_curve, push_forward
 from slt.pac_bayes.steps import gradient_descent
-from slt.plotting.base import BLUE, CHAINS, GREEN, ORANGE, VERMILION, new_figure
-from slt.targets.data import Split, load_digits
-from slt.targets.networks import mlp_init, mlp_loss
-from slt.targets.polish import polish
+from slt.report.plots.base import BLUE, CHAINS, GREEN, ORANGE, VERMILION, new_figure
+from slt.targets.data import load_digits, randomised
+from slt.targets.gaussian import Gaussian
+from slt.targets.minimise import polish
+from slt.targets.networks import accuracy, mlp_apply, mlp_init, mlp_loss
 from slt.targets.target import loss_target
 
 QUICK = "SLT_QUICK" in os.environ
@@ -113,7 +115,9 @@ for width in MEASURED:
     mode = min(modes, key=lambda u: float(jnp.mean(per_datum(u, data)) + u @ u / 64))  # small networks get stuck
     target = loss_target(per_datum, mode, data, weight_decay=1 / 32)
     result = estimate_llc(target, tolerance=0.1)
-    bits = volume_bits(per_datum, mode, data, nbeta=target.nbeta)
+    basis = eigenbasis(target)
+    prior = Gaussian(-basis.vectors.T @ np.asarray(mode, np.float64), 1.0)
+    bits = -log_fuzzy_ellipsoid(np.maximum(basis.values, 0.0), prior, threshold=1 / target.nbeta) / np.log(2)
     usable = result.estimates["llc"] if result.verdict.status == "converged" else None
     measured.append((width, law.mean.size, curves[width][-1].value, bits, usable))
     print(f"width {width}: KL {curves[width][-1].value} nats, volume {bits:.1f} bits, "
@@ -151,14 +155,15 @@ def shrunk(part, num):
 
 shipped = load_digits(Path(__file__).parents[1] / "data" / "digits.npz")
 clean = shrunk(shipped.train, NUM)
+like, law = mlp_init(jax.random.key(0), (16, 4, 2)), mlp_law((16, 4, 2), bias_std=0.3)
+unravel, classify = unflatten(like), flat_loss(mlp_loss("tanh", "cross_entropy"), like)
 figure, (left, right) = new_figure(1, ncols=2)
 for color, share in zip((BLUE, GREEN, ORANGE, VERMILION, "black"), NOISE, strict=False):
     train = randomised(clean, share, np.random.default_rng(0))
-    problem = binary_problem(Split(train, shrunk(shipped.test, 360)), (4,))
-    training = gradient_descent(lambda w, b, problem=problem: jnp.mean(problem.loss(w, b)), step_size=0.1)
-    start = problem.law.draw(jax.random.key(5), 1)
-    run = push_forward(jax.random.key(0), start, training, train, law=problem.law, times=DIGITS)
-    errors = [problem.error(w, train) for w in run.positions[0]]
+    training = gradient_descent(classify, step_size=0.1)
+    run = push_forward(jax.random.key(0), law.draw(jax.random.key(5), 1), training, train, law=law, times=DIGITS)
+    logits = [mlp_apply(unravel(w), train["inputs"]) for w in run.positions[0]]
+    errors = [1 - float(accuracy(out, train["targets"])) for out in logits]
     bounds = single_draw_bound(errors, run.log_ratio[0], num_data=NUM, delta=0.05 / len(DIGITS))
     left.plot(DIGITS, run.log_ratio[0], color=color, marker="o", ms=3, label=f"{share:.0%} random labels")
     right.plot(DIGITS, errors, color=color, marker="o", ms=3)

@@ -8,6 +8,7 @@ import numpy as np
 from arviz_stats.base.array import array_stats
 from jaxtyping import Float, PyTree
 
+from slt._rows import Glance, as_html, as_text, to_dataframe
 from slt._types import Estimate
 
 
@@ -32,12 +33,29 @@ class Draws(NamedTuple):
     positions: PyTree[np.ndarray] | None = None
     log_likelihood: Float[np.ndarray, "chain thinned_draw datum"] | None = None
 
+    def glance(self) -> Glance:
+        """What `repr` shows: how many, never the draws themselves."""
+        chains, draws = self.loss.shape
+        kept = [name for name in ("positions", "log_likelihood") if getattr(self, name) is not None]
+        return Glance(f"Draws: {chains} chains of {draws}, warm-up {self.warmup_loss.shape[1]}", [], kept)
+
+    __repr__ = as_text
+    _repr_html_ = as_html
+
 
 class Verdict(NamedTuple):
     """status: "converged", "not converged", "biased" or "not a minimum"; reasons: why, with the remedy."""
 
     status: str
     reasons: tuple[str, ...] = ()
+
+
+class Cell(NamedTuple):
+    """One estimate of a result, as a row of its table."""
+
+    name: str
+    estimate: Estimate
+    status: str
 
 
 class Result(NamedTuple):
@@ -58,6 +76,31 @@ class Result(NamedTuple):
     pointwise: dict[str, Float[np.ndarray, " datum"]] | None = None
     refused: dict[str, Verdict] | None = None
 
+    def rows(self) -> list[Cell]:
+        """A row for every estimate, with the status of the verdict on it."""
+        refused = self.refused or {}
+        return [Cell(name, x, refused.get(name, self.verdict).status) for name, x in self.estimates.items()]
+
+    def glance(self) -> Glance:
+        """What `repr` shows: the posterior, every estimate with its error, and why not to trust it."""
+        known = {"d": "num_params", "n": "num_data", "nβ": "nbeta", "γ": "localization", "seed": "seed"}
+        facts = [f"{sign} = {self.settings[name]:.6g}" for sign, name in known.items() if name in self.settings]
+        lines = [(cell.name, cell.estimate, cell.status) for cell in self.rows()]
+        return Glance(f"Result, {self.verdict.status}: {', '.join(facts)}", lines, self.verdict.reasons)
+
+    def to_dataframe(self) -> Any:
+        """The estimates as a `pandas.DataFrame`, a row each."""
+        return to_dataframe(self.rows())
+
+    def to_datatree(self) -> Any:
+        """The whole result as an `xarray.DataTree` in the ArviZ schema; see `slt.store`."""
+        from slt import store
+
+        return store.to_datatree([self])
+
+    __repr__ = as_text
+    _repr_html_ = as_html
+
 
 Watch = Callable[[int, PyTree], None]
 """(group, positions with the leading axes chain and particle) -> None, called every few steps of a run.
@@ -66,7 +109,10 @@ A run has the groups 0 and 1; one that starts again after a divergence has two n
 
 
 class Options(NamedTuple):
-    """What `estimate_llc` was asked for, see there; who else looks at the positions, and after how many draws again."""
+    """What `estimate_llc` was asked for, see there; who else looks at the positions, and after how many draws again.
+
+    effective: draws worth of an independent one that chains have to have, however precise their mean energy is.
+    """
 
     seed: int
     tolerance: float
@@ -79,164 +125,20 @@ class Options(NamedTuple):
     mesh: Any = None
     warm_start: tuple[float, int] | None = None
     spacing: int = 1
+    max_seconds: float | None = None
+    effective: float = 0.0
 
     def asked(self, estimate: Estimate) -> float:
         """The standard error to reach [1]."""
-        return self.tolerance * max(estimate.value, 0.25)
+        return self.tolerance * max(abs(estimate.value), 0.25)
 
     def unmet(self, estimate: Estimate) -> tuple[str, ...]:
-        """A sentence where the budget ended before the tolerance was met."""
-        if estimate.mcse <= self.asked(estimate):
+        """A sentence where the budget ended before the tolerance was met, by more than its own uncertainty."""
+        if estimate.mcse <= 1.05 * self.asked(estimate):
             return ()
         return (
             f"The budget ended at a standard error of {estimate.mcse:.2g}, above the {self.asked(estimate):.2g} asked.",
         )
-
-
-class ValidationRow(NamedTuple):
-    """One estimate of `slt validate` beside its exact values.
-
-    case: name in the catalogue; rlct, multiplicity: exact; nbeta, exact: the finite-n value at that n times beta;
-    z: (estimate - exact) / mcse; status: of the verdict; seconds: wall time; seed: of the run.
-    """
-
-    case: str
-    rlct: float
-    multiplicity: int
-    nbeta: float
-    exact: float
-    estimate: Estimate
-    z: float
-    status: str
-    seconds: float
-    seed: int
-
-
-class Measure(NamedTuple):
-    """One number about one minimum, or why there is none; numbers of one `group` may be compared with each other.
-
-    group: "dimension" [1], "nats" under the prior, "volume" [nats] in units of w, "total" [nats] of all data,
-    "loss" [nats/datum], "error" [1], "curvature" [nats/datum per squared unit], "count" or "frequency" [1].
-    error: standard error in the same unit, 0 where exact. status: "exact", "converged", "not available", or what a
-    verdict refused it for ("not a minimum", "biased", "not converged"); value and error are then NaN.
-    seconds: of the computation it is from, in which others of this minimum may share. reason: why there is no number,
-    or what the number depends on.
-    """
-
-    subject: str
-    measure: str
-    group: str
-    value: float
-    error: float
-    status: str
-    seconds: float
-    reason: str = ""
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a number that may be used."""
-        return self.status in ("exact", "converged")
-
-
-class Correlated(NamedTuple):
-    """Spearman's rank correlation of a measure with an outcome over minima, and its 90 % interval.
-
-    number: of minima with both. verdict: "positive", "negative", "undecided", or why there is none.
-    """
-
-    measure: str
-    outcome: str
-    value: float
-    low: float
-    high: float
-    number: int
-    verdict: str
-
-
-class Compared(NamedTuple):
-    """One minimum of a comparison: d, n (0 without data), and the posterior and height that its numbers are of.
-
-    nbeta: n beta [1]. localization: gamma. precision: of the whole prior. threshold: T of the volumes [nats/datum].
-    """
-
-    subject: str
-    num_params: int
-    num_data: int
-    nbeta: float
-    localization: float
-    precision: float
-    threshold: float
-    seconds: float
-
-
-class Comparison(NamedTuple):
-    """Every measure of every minimum side by side, and how the measures go with what one would like to predict."""
-
-    subjects: list[Compared]
-    measures: list[Measure]
-    correlations: list[Correlated]
-
-    def value(self, subject: str, measure: str) -> Measure:
-        """The row of that name.
-
-        Raises:
-            ValueError: there is none.
-        """
-        found = [row for row in self.measures if (row.subject, row.measure) == (subject, measure)]
-        if not found:
-            names = sorted({row.measure for row in self.measures if row.subject == subject})
-            raise ValueError(f"comparison: {subject!r} has no {measure!r}; it has {', '.join(names) or 'no rows'}.")
-        return found[0]
-
-
-COMPARISON_ROWS = {"subjects": Compared, "measures": Measure, "correlations": Correlated}
-"""The row of each table of a comparison, for `store.load_tables`."""
-
-
-class Slice(NamedTuple):
-    """loss on the plane center + a first + b second: coordinates a and b, loss dims (b, a) [nats/datum].
-
-    marks: coordinates (a, b) of points of interest, dims (mark, 2).
-    """
-
-    a: Float[np.ndarray, " a"]
-    b: Float[np.ndarray, " b"]
-    loss: Float[np.ndarray, "b a"]
-    marks: Float[np.ndarray, "mark 2"]
-
-
-class Connection(NamedTuple):
-    """A chain of points from one minimum towards another.
-
-    points: dims (point, dim). loss: the half squared residual |r|^2/2 at each, or the objective of a curve [nats].
-    arc: length travelled. connected: the end was reached below the tolerance. barrier: the largest loss along it,
-    straight segments between the points included. tried: points that were grown in all.
-    """
-
-    points: Float[np.ndarray, "point dim"]
-    loss: Float[np.ndarray, " point"]
-    arc: Float[np.ndarray, " point"]
-    connected: bool
-    barrier: float
-    tried: int
-
-
-class Wells(NamedTuple):
-    """Gradient flow of a potential in the plane from a grid of starts.
-
-    start, end: dims (start, 2). lines: the flow, dims (start, time, 2). well: which of the given sets it ends in
-    (-1: none of them). potential: of the ends.
-    """
-
-    start: Float[np.ndarray, "start 2"]
-    end: Float[np.ndarray, "start 2"]
-    lines: Float[np.ndarray, "start time 2"]
-    well: np.ndarray
-    potential: Float[np.ndarray, " start"]
-
-    def share(self) -> dict[int, float]:
-        """Share of the starts that end in each well: the volume of its attractor under the starts' law."""
-        return {int(w): float(np.mean(self.well == w)) for w in np.unique(self.well)}
 
 
 def rhat(values: Float[np.ndarray, "chain draw"]) -> float:

@@ -14,6 +14,6 @@ def test_every_public_name_is_there():
 
 def test_the_command_line_starts_without_the_numerics():
     heavy = ("jax", "scipy", "sympy", "xarray", "numpyro", "pydantic", "matplotlib")
-    code = f"import sys, slt.cli; print(*[name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, slt.app.cli; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -15,6 +15,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from slt._options import checked
+from slt._rows import as_fields
 from slt._types import Batch, Key
 from slt.geometry.operators import Network, cast, dense, hessian, precision, residual
 from slt.geometry.rank import Rank, numerical_rank, rank_of_values
@@ -38,6 +40,8 @@ class BehaviourManifold(NamedTuple):
     tangent: tuple[float, float]
     outputs: float
     holds: bool
+
+    __repr__ = as_fields
 
 
 class RankClaim(NamedTuple):
@@ -98,6 +102,7 @@ def kernel_alignment(first: Float[np.ndarray, "n n"], second: Float[np.ndarray, 
     return float(np.sum(first * second) / size) if size > 0 else 0.0
 
 
+@checked
 def behaviour_manifold(subject: Network, key: Key, *, num_points: int = 6, radius: float = 1e-2) -> BehaviourManifold:
     """Walk the set of equal outputs around w and compare it with span G.
 
@@ -147,6 +152,7 @@ def rank_claim(subject: Network) -> RankClaim:
     return RankClaim(*ranks, share, curvature, operator.gradient_norm, ranks[0].rank == ranks[1].rank, reason)
 
 
+@checked
 def flat_dimensions(subject: Network, elsewhere: Batch, key: Key, *, radius: float = 1e-2) -> FlatDimensions:
     """Sort the zero directions of the Hessian at a perfect fit into the three kinds.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from slt._options import checked
 from slt._types import Estimate, Key
 from slt.geometry.lanczos import lanczos_spectrum
 from slt.geometry.operators import Network, Operator, dense, gauss_newton, hessian, precision, residual
@@ -30,6 +31,7 @@ class Split(NamedTuple):
     identity: float
 
 
+@checked
 def curvature_spectrum(
     subject: Network | Target | Operator,
     key: Key | None = None,
@@ -63,6 +65,7 @@ def curvature_spectrum(
     return lanczos_spectrum(operator.product, operator.dim, key, args=operator.args, dtype=operator.dtype, **settings)
 
 
+@checked
 def log_determinant(
     subject: Network | Target, shift: float, key: Key | None = None, *, indefinite: str = "refuse", **options: Any
 ) -> LogDet:
@@ -80,6 +83,7 @@ def log_determinant(
     return result._replace(indefinite=indefinite)
 
 
+@checked
 def curvature_split(subject: Network, key: Key, *, num_probes: int = 30) -> Split:
     r"""Sizes of the two terms of $H = J^\top(\partial^2\ell)J + \sum \partial\ell\,\partial^2 f$, in float64.
 

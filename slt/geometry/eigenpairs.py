@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
+from slt._options import checked
+from slt._rows import as_fields
 from slt._types import Key
 from slt.geometry.lanczos import lanczos_spectrum
 from slt.geometry.operators import Operator, check_finite, dense, precision
@@ -23,7 +25,10 @@ class Eigenpairs(NamedTuple):
     vectors: Float[np.ndarray, "dim pair"]
     residuals: Float[np.ndarray, " pair"]
 
+    __repr__ = as_fields
 
+
+@checked
 def extreme_eigenpairs(operator: Operator, count: int, *, end: str = "top", max_products: int = 5000) -> Eigenpairs:
     """The `count` largest or smallest eigenpairs, by restarted Lanczos; dense up to 1000 parameters.
 
@@ -55,8 +60,10 @@ def extreme_eigenpairs(operator: Operator, count: int, *, end: str = "top", max_
             return result
 
         linear = LinearOperator((operator.dim, operator.dim), matvec=product, dtype=operator.dtype)  # type: ignore[call-arg]
-        width = min(operator.dim, max(20, 2 * count + 1))
         start = np.random.default_rng(0).normal(size=operator.dim).astype(operator.dtype)
+        if not product(start).any():  # the zero matrix, as surely as a random vector has no zero in it
+            return Eigenpairs(np.zeros(count), np.eye(operator.dim, count), np.zeros(count))
+        width = min(operator.dim, max(20, 2 * count + 1))
         try:
             which = "LA" if end == "top" else "SA"
             values, vectors = eigsh(linear, count, which=which, v0=start, ncv=width, maxiter=max_products // width)
@@ -69,6 +76,7 @@ def extreme_eigenpairs(operator: Operator, count: int, *, end: str = "top", max_
         return _checked(product, values[order], vectors[:, order])
 
 
+@checked
 def smallest_eigenvalue(
     operator: Operator, key: Key, *, num_steps: int = 160, num_probes: int = 3
 ) -> tuple[float, float]:

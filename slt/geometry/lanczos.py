@@ -90,7 +90,7 @@ def _runs(key: Key, args: tuple, *, matvec, dim: int, num_probes: int, num_steps
     """Coefficients of every probe: (alpha (probe, step), beta (probe, step), steps taken (probe,))."""
 
     def one(probe_key: Key) -> tuple:
-        return _tridiagonal(lambda v: matvec(v, *args), _probe(probe_key, dim, dtype), num_steps)
+        return tridiagonal(lambda v: matvec(v, *args), _probe(probe_key, dim, dtype), num_steps)
 
     return jax.lax.map(one, jax.random.split(key, num_probes))
 
@@ -105,7 +105,7 @@ def _probe(key: Key, dim: int, dtype: Any) -> Float[Array, " dim"]:
     return draw * jnp.sqrt(sizes.astype(dtype) / squares)[block] / dim**0.5
 
 
-def _tridiagonal(matvec: Callable, start: Float[Array, " dim"], num_steps: int) -> tuple:
+def tridiagonal(matvec: Callable, start: Float[Array, " dim"], num_steps: int) -> tuple:
     """Three-term recurrence, orthogonalised against the whole basis; ends where an invariant subspace is found.
 
     A second time where the first took much away (Daniel et al. 1976): after the recurrence it seldom does. Rows of the
@@ -138,6 +138,17 @@ def _tridiagonal(matvec: Callable, start: Float[Array, " dim"], num_steps: int) 
     carry = (jnp.zeros((), int), basis, start, jnp.zeros_like(start), zero, zero, row, row, jnp.array(True))
     done = jax.lax.while_loop(lambda carry: (carry[0] < num_steps) & carry[-1], step, carry)
     return done[6], done[7], done[0]
+
+
+def gauss_rule(matvec: Callable, start: Float[Array, " dim"], num_steps: int) -> tuple[Array, Array]:
+    r"""Nodes, ascending, and weights of the Gauss rule of A seen from a unit vector u, within `jit`: $u^\top f(A)\,u$.
+
+    The last node approaches the largest eigenvalue from below: ten steps know it better than fifteen power iterations.
+    """
+    alpha, beta, taken = tridiagonal(matvec, start, num_steps)
+    alpha = jnp.where(jnp.arange(num_steps) < taken, alpha, alpha[0])  # of weight 0, and within the spectrum
+    nodes, vectors = jnp.linalg.eigh(jnp.diag(alpha) + jnp.diag(beta[:-1], 1) + jnp.diag(beta[:-1], -1))
+    return nodes, vectors[0] ** 2
 
 
 def _spectrum(

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from slt._types import Params, Scalar
 from slt.geometry.curvature import DENSE_DIM
-from slt.geometry.operators import cast, dense, hessian, precision
+from slt.geometry.operators import cast, check_finite, dense, hessian, precision
 from slt.targets.target import Target
 
 
@@ -47,6 +49,23 @@ def local_loss(target: Target) -> LocalLoss:
 
         gradient = jax.jit(jax.grad(loss))(center, data)
         return LocalLoss(loss, np.asarray(center), unravel, data, np.asarray(gradient))
+
+
+def eigenbasis_of(function: Callable[..., Scalar]) -> Callable[..., Eigenbasis]:
+    """(flat w, *data) -> eigendecomposition of the dense Hessian of `function` there, in float64, compiled once.
+
+    Raises:
+        ValueError: when called, an entry that is not finite.
+    """
+    hessian = jax.jit(jax.hessian(function))
+
+    def basis(x: Float[ArrayLike, " dim"], *data: Any) -> Eigenbasis:
+        with precision(np.float64):
+            matrix = np.asarray(hessian(jnp.asarray(x, np.float64), *data), np.float64)
+        check_finite(matrix)
+        return Eigenbasis(*np.linalg.eigh((matrix + matrix.T) / 2))
+
+    return basis
 
 
 def eigenbasis(target: Target) -> Eigenbasis:

@@ -18,8 +18,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from slt._types import Batch, Key, Params
-from slt.targets.inputs import check_params, size
-from slt.targets.networks import ACTIVATIONS, LOSSES, mlp_apply
+from slt.targets.columns import check_finite_values
+from slt.targets.inputs import check_data, check_params, size
+from slt.targets.networks import LOSSES, check_mlp, mlp_apply
+from slt.targets.rows import as_rows
 from slt.targets.target import CHUNK, Target
 
 Vector = Float[Array, " dim"]
@@ -62,14 +64,12 @@ def network(outputs: Callable, loss: Callable, params: Params, data: Batch) -> N
         ValueError: no data, unequal numbers of rows, parameters that are not finite floats, outputs that are not
             (batch, outputs), or a loss that is not one finite number a row.
     """
+    params = jax.tree.map(lambda a: a if isinstance(a, jax.Array) else np.asarray(a), params)
     check_params(params)
-    rows = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(data)}
-    if len(rows) != 1 or 0 in rows:
-        raise ValueError(
-            f"network: the leading axes of data are {sorted(rows)}; give arrays with one common number of rows, "
-            "at least 1."
-        )
-    n = rows.pop()
+    data = as_rows(data)
+    n = check_data(data, least=1)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        check_finite_values(np.asarray(leaf), f"data{jax.tree_util.keystr(path)}")
     double = any(np.asarray(leaf).dtype == np.float64 for leaf in jax.tree.leaves((params, data)))
     with precision(np.float64 if double else np.float32):
         shapes = jax.eval_shape(outputs, params, data)
@@ -91,11 +91,8 @@ def mlp_network(params: Params, data: Batch, *, activation: str = "tanh", loss: 
     Raises:
         ValueError: an unknown loss or activation, or what `network` refuses.
     """
-    if loss not in LOSSES or activation not in ACTIVATIONS:
-        raise ValueError(
-            f"mlp_network: loss is {loss!r} and activation {activation!r}; "
-            f"choose from {', '.join(LOSSES)} and {', '.join(ACTIVATIONS)}."
-        )
+    data = as_rows(data)
+    check_mlp(params, activation, loss, data, "mlp_network")
     return network(
         lambda w, rows: mlp_apply(w, rows["inputs"], activation),
         lambda outputs, rows: LOSSES[loss](outputs, rows["targets"]),
@@ -251,7 +248,8 @@ def check_finite(values: np.ndarray) -> None:
     if bad:
         raise ValueError(
             f"curvature: products with the matrix gave {bad} of {values.size} numbers that are not finite. The loss "
-            "has no finite second derivative there (sqrt or log at 0, a norm at 0, overflow): move off that point, add "
+            "has no finite second derivative there (sqrt or log at 0, a norm at 0, overflow): move off that "
+            "point, add "
             "a small constant inside the root, or use float64."
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from slt.geometry.operators import Operator, dense
+from slt.targets.columns import as_array
 
 DECADES = 2.0
 """A gap narrower than this decides nothing."""
@@ -24,6 +25,7 @@ class Rank(NamedTuple):
     rank: at the widest gap, or, where there is none, above the rounding `noise`. gap: decades between the two singular
     values it parts, those below eps times the largest raised to it. status: "gap" or "no gap"; reason: why.
     singular_values: descending. by_tolerance: rank at each tolerance, relative to the largest. shape: of the matrix.
+    negative: eigenvalues below zero among those that count, of a symmetric matrix: a Hessian of no minimum.
     """
 
     rank: int
@@ -34,6 +36,7 @@ class Rank(NamedTuple):
     noise: float
     by_tolerance: dict[float, int]
     shape: tuple[int, int]
+    negative: int = 0
 
     @property
     def nullity(self) -> int:
@@ -50,7 +53,7 @@ def numerical_rank(matrix: Float[np.ndarray, "row column"]) -> Rank:
     Raises:
         ValueError: not a matrix, empty, not finite, or of lower precision than float64, whose rounding is not known.
     """
-    matrix = np.asarray(matrix)
+    matrix = np.asarray(as_array(matrix, "numerical_rank: the matrix"))
     if matrix.ndim != 2 or matrix.size == 0:
         raise ValueError(f"numerical_rank: the shape is {matrix.shape}; give a matrix with rows and columns.")
     if matrix.dtype != np.float64:
@@ -59,7 +62,9 @@ def numerical_rank(matrix: Float[np.ndarray, "row column"]) -> Rank:
             "keeps their rounding."
         )
     if not np.all(np.isfinite(matrix)):
-        raise ValueError(f"numerical_rank: {int(np.sum(~np.isfinite(matrix)))} entries are not finite.")
+        raise ValueError(
+            f"numerical_rank: {int(np.sum(~np.isfinite(matrix)))} entries are not finite; give a finite matrix."
+        )
     return rank_of_values(np.linalg.svd(matrix, compute_uv=False), matrix.shape)
 
 
@@ -71,8 +76,16 @@ def symmetric_rank(operator: Operator) -> Rank:
     """
     if operator.dtype != np.float64:
         raise ValueError(f"symmetric_rank: products are {operator.dtype}; build the operator with dtype=np.float64.")
-    values = np.abs(np.linalg.eigvalsh(dense(operator)))
-    return rank_of_values(np.sort(values)[::-1], (operator.dim, operator.dim))
+    return symmetric_rank_of_values(np.linalg.eigvalsh(dense(operator)))
+
+
+def symmetric_rank_of_values(values: Float[np.ndarray, " value"]) -> Rank:
+    """The same from eigenvalues in any order; those that count and are negative are said."""
+    order = np.argsort(-np.abs(values))
+    rank = rank_of_values(np.abs(values)[order], (values.size, values.size))
+    negative = int(np.sum(values[order][: rank.rank] < 0))
+    said = f"{rank.reason}; {negative} of them negative" if negative else rank.reason
+    return rank._replace(negative=negative, reason=said)
 
 
 def rank_of_values(values: Float[np.ndarray, " value"], shape: tuple[int, int]) -> Rank:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from slt._options import checked
+from slt._rows import as_fields
 from slt._types import Estimate
 from slt.draws import Verdict
 
@@ -77,6 +79,8 @@ class Spectrum(NamedTuple):
         would give. True where it is unknown.
         """
         return not self.gradient_norm > 1e-4 * self.radius * max(self.scale, 1.0)
+
+    __repr__ = as_fields
 
 
 class LogDet(NamedTuple):
@@ -140,6 +144,7 @@ def trace(spectrum: Spectrum) -> Estimate:
     return _combine(spectrum, *_sums(spectrum, lambda x: x, bracketed=False)[:1] * 2)[0]
 
 
+@checked
 def log_det(spectrum: Spectrum, shift: float, *, indefinite: str = "refuse") -> LogDet:
     r"""$\log\det(A + cI) = \sum_i \log(\lambda_i + c)$ [nats].
 
@@ -168,6 +173,7 @@ def log_det(spectrum: Spectrum, shift: float, *, indefinite: str = "refuse") -> 
     )  # fmt: skip
 
 
+@checked
 def effective_dimension(spectrum: Spectrum, alpha: float, *, indefinite: str = "refuse") -> Estimate:
     r"""$\sum_i \lambda_i / (\lambda_i + \alpha)$ (MacKay 1992), one of many dimensions: name alpha beside it.
 
@@ -192,6 +198,7 @@ def effective_dimension(spectrum: Spectrum, alpha: float, *, indefinite: str = "
     return _combine(spectrum, *_sums(spectrum, share, bracketed=indefinite == "refuse", shift=alpha))[0]
 
 
+@checked
 def count_below(spectrum: Spectrum, threshold: float) -> Estimate:
     r"""Number of eigenvalues with $|\lambda| < \tau$.
 

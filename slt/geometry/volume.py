@@ -12,11 +12,16 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import gammaln
 
+from slt._options import checked
 from slt._types import Estimate
 from slt.geometry.prior_mass import log_prior_mass
+from slt.targets.columns import real_array
+from slt.targets.gaussian import Gaussian
 
 Spectrum = Float[np.ndarray, " dim"]
 POLICIES = ("refuse", "absolute", "clamp")
+MASSES = ("fuzzy ellipsoid", "ellipsoid")
+"""Names of the closed forms under the initialisation."""
 
 
 class VolumeRow(NamedTuple):
@@ -39,13 +44,6 @@ class VolumeRow(NamedTuple):
         return -self.log_volume / math.log(2)
 
 
-class Prior(NamedTuple):
-    """The initialisation N(mean, scale^2 I) seen from w*; offset: w* - mean in the eigenbasis of H, or None for 0."""
-
-    scale: float
-    offset: Spectrum | None = None
-
-
 def log_unit_ball(dim: int) -> float:
     r"""$\log V_n = \tfrac n2 \log\pi - \log\Gamma(\tfrac n2 + 1)$, volume of the unit ball of n dimensions [nats]."""
     return 0.5 * dim * math.log(math.pi) - float(gammaln(0.5 * dim + 1))
@@ -56,12 +54,13 @@ def log_ellipsoid(log_det: float, dim: int, *, threshold: float) -> float:
     return log_unit_ball(dim) + 0.5 * dim * math.log(2 * threshold) - 0.5 * log_det
 
 
+@checked
 def hessian_volumes(
     eigenvalues: Spectrum,
     *,
     threshold: float,
     weight_decay: float = 0.0,
-    prior: Prior | None = None,
+    prior: Gaussian | None = None,
     fraction: float = 0.01,
     zero_below: float | None = None,
     negative: str = "refuse",
@@ -91,7 +90,7 @@ def hessian_volumes(
     """
     h, reason = _resolved(eigenvalues, zero_below, negative)
     _check(threshold, weight_decay, prior, fraction)
-    c = 0.0 if prior is None else threshold / prior.scale**2
+    c = 0.0 if prior is None else threshold / prior.std**2
     shifted = f"H + (λ + c) I, λ = {weight_decay:.3g}, c = {c:.3g}"
     if math.isnan(h[0]):
         names = ("as it is", "zeros discarded", "zeros replaced by 1", f"zeros replaced by {fraction:g} of the mean")
@@ -140,16 +139,16 @@ def fuzzy_log_volume(log_det: Estimate, dim: int, *, threshold: float, prior_sca
     return VolumeRow("fuzzy ellipsoid", value, 0.5 * log_det.mcse, "initialisation")
 
 
-def log_fuzzy_ellipsoid(eigenvalues: Spectrum, prior: Prior, *, threshold: float) -> float:
+def log_fuzzy_ellipsoid(eigenvalues: Spectrum, prior: Gaussian, *, threshold: float) -> float:
     r"""$\log \mathbb{E}_{w\sim N(m, \sigma^2 I)} \exp(-(w-w^*)^\top H (w-w^*)/2T)$, in closed form for any m [nats].
 
     With a_i = sigma^2 h_i / T and the offset d = w* - m in the eigenbasis:
     -1/2 sum log(1 + a_i) - 1/2 sum (d_i/sigma)^2 a_i/(1 + a_i). At T = 1/(n beta) it is the Laplace log evidence.
     """
-    a = prior.scale**2 * np.asarray(eigenvalues, np.float64) / threshold
+    a = prior.std**2 * np.asarray(eigenvalues, np.float64) / threshold
     if not a.min() > -1:
         return math.nan
-    pull = 0.0 if prior.offset is None else float(np.sum((prior.offset / prior.scale) ** 2 * a / (1 + a)))
+    pull = float(np.sum((prior.mean / prior.std) ** 2 * a / (1 + a)))
     return float(-0.5 * np.sum(np.log1p(a)) - 0.5 * pull)
 
 
@@ -169,7 +168,9 @@ def laplace_log_evidence(
     """
     if not (nbeta > 0 and precision > 0):
         raise ValueError(f"laplace_log_evidence: nbeta is {nbeta}, precision {precision}; both must be positive.")
-    value = log_fuzzy_ellipsoid(eigenvalues, Prior(precision**-0.5, offset), threshold=1 / nbeta)
+    value = log_fuzzy_ellipsoid(
+        eigenvalues, Gaussian(0.0 if offset is None else -offset, precision**-0.5), threshold=1 / nbeta
+    )
     if math.isnan(value):
         raise ValueError(
             f"laplace_log_evidence: the smallest eigenvalue {np.min(eigenvalues):.3g} is below -gamma/(n beta) = "
@@ -178,29 +179,15 @@ def laplace_log_evidence(
     return value
 
 
-def rank_bounds(eigenvalues: Spectrum, *, zero_below: float | None = None) -> tuple[float, float]:
-    r"""$r/2 \le \lambda \le r/2 + (d-r)/4$ with r = rank H at a minimum: the learning coefficient lies between.
-
-    Raises:
-        ValueError: an eigenvalue below -zero_below; the bounds hold at a minimum only.
-
-    Source: Bushnaq 2024, "The Hessian rank bounds the learning coefficient".
-    """
-    h, reason = _resolved(eigenvalues, zero_below, "refuse")
-    if math.isnan(h[0]):
-        raise ValueError(f"rank_bounds: {reason}")
-    rank = int((h > 0).sum())
-    return rank / 2, rank / 2 + (h.size - rank) / 4
-
-
 def _resolved(eigenvalues: Spectrum, zero_below: float | None, negative: str) -> tuple[Spectrum, str]:
     """Eigenvalues with zeros exactly 0, and what the policy did to negative ones; NaN where it refuses."""
-    h = np.asarray(eigenvalues, np.float64)
+    h = real_array(eigenvalues, "hessian_volumes: the eigenvalues")
     if negative not in POLICIES:
         raise ValueError(f"negative is {negative!r}; the policy must be one of {', '.join(POLICIES)}.")
     if h.ndim != 1 or h.size == 0 or not np.isfinite(h).all():
         raise ValueError(
-            f"eigenvalues have shape {h.shape} and {int((~np.isfinite(h)).sum())} non-finite entries; give a vector of "
+            f"eigenvalues have shape {h.shape} and {int((~np.isfinite(h)).sum())} non-finite entries; give a "
+            "vector of "
             "at least one finite number, from a Hessian at a point where the loss is smooth."
         )
     floor = h.size * np.finfo(np.float64).eps * float(abs(h).max()) if zero_below is None else zero_below
@@ -217,15 +204,15 @@ def _resolved(eigenvalues: Spectrum, zero_below: float | None, negative: str) ->
     return np.full(1, np.nan), f"{mass}: {remedy}"
 
 
-def _check(threshold: float, weight_decay: float, prior: Prior | None, fraction: float) -> None:
+def _check(threshold: float, weight_decay: float, prior: Gaussian | None, fraction: float) -> None:
     if not (threshold > 0 and math.isfinite(threshold)):
         raise ValueError(f"threshold is {threshold}; it must be positive and finite [nats/datum].")
     if not (weight_decay >= 0 and math.isfinite(weight_decay)):
         raise ValueError(f"weight_decay is {weight_decay}; it must be finite and at least 0.")
     if not fraction > 0:
         raise ValueError(f"fraction is {fraction}; it must be positive.")
-    if prior is not None and not (prior.scale > 0 and math.isfinite(prior.scale)):
-        raise ValueError(f"prior.scale is {prior.scale}; the initialisation needs a positive standard deviation.")
+    if prior is not None and not (np.ndim(prior.std) == 0 and prior.std > 0 and math.isfinite(prior.std)):
+        raise ValueError(f"prior.std is {prior.std}; it needs one positive standard deviation for all.")
 
 
 def _ellipsoid_row(treatment: str, h: Spectrum, threshold: float, reason: str) -> VolumeRow:
@@ -237,18 +224,18 @@ def _ellipsoid_row(treatment: str, h: Spectrum, threshold: float, reason: str) -
     return VolumeRow(treatment, log_ellipsoid(float(np.sum(np.log(h))), h.size, threshold=threshold), reason=reason)
 
 
-def _mass_rows(h: Spectrum, prior: Prior | None, threshold: float, reason: str) -> list[VolumeRow]:
+def _mass_rows(h: Spectrum, prior: Gaussian | None, threshold: float, reason: str) -> list[VolumeRow]:
     if prior is None:
         return []
     values = (
         log_fuzzy_ellipsoid(h, prior, threshold=threshold),
-        log_prior_mass(h, threshold=threshold, scale=prior.scale, offset=prior.offset),
+        log_prior_mass(h, threshold=threshold, scale=prior.std, offset=-prior.flat(h.size).mean),
     )
-    return [VolumeRow(n, v, 0.0, "initialisation", reason) for n, v in zip(_MASSES, values, strict=True)]
+    return [VolumeRow(n, v, 0.0, "initialisation", reason) for n, v in zip(MASSES, values, strict=True)]
 
 
 def _indefinite_rows(
-    h: Spectrum, shift: float, prior: Prior | None, threshold: float, shifted: str, reason: str
+    h: Spectrum, shift: float, prior: Gaussian | None, threshold: float, shifted: str, reason: str
 ) -> list[VolumeRow]:
     """The treatments that stay defined where the shift, or the initialisation, outweighs every negative eigenvalue."""
     bounded = bool(h.min() + shift > 0)
@@ -256,10 +243,5 @@ def _indefinite_rows(
     rows = [first._replace(reason=reason)]
     if prior is not None:
         fuzzy = log_fuzzy_ellipsoid(h, prior, threshold=threshold)
-        rows += [
-            VolumeRow(n, v, 0.0, "initialisation", reason) for n, v in zip(_MASSES, (fuzzy, math.nan), strict=True)
-        ]
+        rows += [VolumeRow(n, v, 0.0, "initialisation", reason) for n, v in zip(MASSES, (fuzzy, math.nan), strict=True)]
     return rows
-
-
-_MASSES = ("fuzzy ellipsoid", "ellipsoid")

@@ -1,7 +1,4 @@
-r"""Bounds that gain where the loss varies little: unexpected Bernstein, empirical Bernstein, and split-kl.
-
-Conditions of all: n i.i.d. data, a prior that does not depend on these data, a loss in the range stated.
-"""
+r"""Bounds that gain where the loss varies little: unexpected Bernstein, empirical Bernstein, and split-kl."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jax.typing import ArrayLike
 
-from slt.pac_bayes.checks import Numbers, check_bound, check_count, check_delta, check_unit, numbers
+from slt.pac_bayes.checks import Evidence, Numbers, check_count, check_delta, check_unit, numbers
 from slt.pac_bayes.kl import KL, certifiable
 from slt.pac_bayes.kl_inverse import kl_inverse_upper
 
@@ -17,68 +14,36 @@ GRID_RATIO = 1.15
 """c1 = c2 of the empirical Bernstein bound: ratio of the grids under its two union bounds."""
 
 
-def unexpected_bernstein_bound(
-    risk: ArrayLike, second_moment: ArrayLike, kl: KL | ArrayLike, *, num_data: int, delta: float = 0.05
-) -> Numbers:
-    r"""$\min_\gamma\; q + c_\gamma s + (\mathrm{KL} + \ln(k/\delta))/(\gamma n)$.
+def unexpected_bernstein(e: Evidence, delta: float) -> np.ndarray:
+    r"""$\min_\gamma\; q + c_\gamma s + (\mathrm{KL} + \ln(k/\delta))/(\gamma n)$, s the second moment.
 
     $c_\gamma = -1 - \ln(1-\gamma)/\gamma$; gamma runs over $2^{-1}, \dots, 2^{-k}$ with
-    $k = \lceil\log_2(\frac12\sqrt{n/\ln(1/\delta)})\rceil$, each at delta/k. The loss must lie in
-    [0, 1]; for a zero-one loss the second moment is the risk.
-
-    Args:
-        risk: q, mean loss over posterior and sample.
-        second_moment: s, mean of the squared loss, or an upper bound on it.
-        kl, num_data, delta: as for `kl_bound`.
-
-    Raises:
-        ValueError: as `kl_bound`, or a second moment outside [q^2, 1].
-
-    Source: Mhammedi, Gruenwald & Guedj 2019, arXiv:1905.13367.
+    $k = \lceil\log_2(\frac12\sqrt{n/\ln(1/\delta)})\rceil$, each at delta/k.
     """
-    name = "unexpected_bernstein_bound"
-    q, k = check_bound(name, risk, kl, num_data, delta)
-    s = check_unit(name, second_moment, what="second_moment")
-    if (s < q**2 * (1 - 1e-12)).any():
-        raise ValueError(f"{name}: second_moment is {second_moment}, below the square of the risk {risk}.")
-    count = max(1, math.ceil(math.log2(math.sqrt(num_data / -math.log(delta)) / 2)))
+    count = max(1, math.ceil(math.log2(math.sqrt(e.num_data / -math.log(delta)) / 2)))
     gamma = 0.5 ** np.arange(1, count + 1)
     c = -1 - np.log1p(-gamma) / gamma
-    nats = k[..., None] + math.log(count / delta)
-    return numbers(np.min(q[..., None] + c * s[..., None] + nats / (gamma * num_data), axis=-1))
+    nats = e.kl[..., None] + math.log(count / delta)
+    terms = e.risk[..., None] + c * e.second_moment[..., None] + nats / (gamma * e.num_data)
+    return np.min(terms, axis=-1)
 
 
-def empirical_bernstein_bound(
-    risk: ArrayLike, variance: ArrayLike, kl: KL | ArrayLike, *, num_data: int, delta: float = 0.05
-) -> Numbers:
+def empirical_bernstein(e: Evidence, delta: float) -> np.ndarray:
     r"""$q + (1+c_1)\sqrt{(e-2)\bar V c}$ if $c \le (e-2)\bar V$, else $q + 2c$.
 
     $c = (\mathrm{KL} + \ln(2\nu_1/\delta))/n$. $\bar V$ bounds the true variance from the empirical one;
-    half of delta goes to each of the two. nu_1 and nu_2 count the grids of their union bounds. The loss must lie in
-    [0, 1].
-
-    Args:
-        risk: q, mean loss over posterior and sample.
-        variance: posterior mean of the unbiased sample variance of the loss, or an upper bound on it.
-        kl, num_data, delta: as for `kl_bound`.
-
-    Raises:
-        ValueError: as `kl_bound`, or a variance outside [0, 1].
-
-    Source: Tolstikhin & Seldin 2013, NIPS.
+    half of delta goes to each of the two. nu_1 and nu_2 count the grids of their union bounds.
     """
-    q, k = check_bound("empirical_bernstein_bound", risk, kl, num_data, delta)
-    v = check_unit("empirical_bernstein_bound", variance, what="variance")
+    n, v = e.num_data, e.variance
     grid, tail = math.log(GRID_RATIO), math.log(2 / delta)
-    nu2 = math.ceil(math.log(0.5 * math.sqrt((num_data - 1) / tail + 1) + 0.5) / grid)
-    nats = (k + math.log(2 * nu2 / delta)) / (num_data - 1)
+    nu2 = math.ceil(math.log(0.5 * math.sqrt((n - 1) / tail + 1) + 0.5) / grid)
+    nats = (e.kl + math.log(2 * nu2 / delta)) / (n - 1)
     v_bar = np.minimum(v + (1 + GRID_RATIO) * np.sqrt(v * nats / 2) + 2 * GRID_RATIO * nats, 0.25)
     # below 1 only where n is so small that the second branch applies, whose one parameter needs no union bound
-    nu1 = max(1, math.ceil(0.5 * math.log((math.e - 2) * num_data / (4 * tail)) / grid) + 1)
-    c = (k + math.log(2 * nu1 / delta)) / num_data
-    with np.errstate(divide="ignore"):
-        wide = c <= (math.e - 2) * v_bar
-    return numbers(q + np.where(wide, (1 + GRID_RATIO) * np.sqrt((math.e - 2) * v_bar * c), 2 * c))
+    nu1 = max(1, math.ceil(0.5 * math.log((math.e - 2) * n / (4 * tail)) / grid) + 1)
+    c = (e.kl + math.log(2 * nu1 / delta)) / n
+    wide = c <= (math.e - 2) * v_bar
+    return e.risk + np.where(wide, (1 + GRID_RATIO) * np.sqrt((math.e - 2) * v_bar * c), 2 * c)
 
 
 def split_kl_bound(

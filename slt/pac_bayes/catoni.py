@@ -1,96 +1,71 @@
 r"""Catoni's bounds: linear in risk and divergence at a parameter C that may not see the data, or pays for the choice.
 
-Conditions of all: n i.i.d. data, a loss in [0, 1], a prior that does not depend on these data. `catoni_bound` at the C
-that happens to be best on the data is not a bound, and is not offered.
+`catoni` at the C that happens to be best on the data is not a bound, and is not offered.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from slt.pac_bayes.checks import Numbers, check_bound, numbers
-from slt.pac_bayes.kl import KL
+from slt.pac_bayes.checks import Evidence
 
 GRID = np.logspace(-2, 1, 100)
-"""The values of C among which `catoni_grid_bound` chooses."""
+"""The values of C among which `catoni_grid` chooses."""
 
 
-def catoni_bound(
-    risk: ArrayLike, kl: KL | ArrayLike, *, num_data: int, delta: float = 0.05, trade_off: float
-) -> Numbers:
-    r"""$(1 - e^{-Cq - (\mathrm{KL} + \ln(1/\delta))/n})/(1 - e^{-C})$ at one C, chosen before the data are seen.
-
-    Args:
-        trade_off: C > 0. The rest: as for `kl_bound`.
+def catoni(e: Evidence, delta: float, *, trade_off: float = math.nan) -> np.ndarray:
+    r"""$(1 - e^{-Cq - (\mathrm{KL} + \ln(1/\delta))/n})/(1 - e^{-C})$ at one C > 0, the `trade_off`, chosen beforehand.
 
     Raises:
-        ValueError: as `kl_bound`, or C not positive and finite.
-
-    Source: Catoni 2007, arXiv:0712.0248.
+        ValueError: no C, or one that is not positive and finite.
     """
-    q, k = check_bound("catoni_bound", risk, kl, num_data, delta)
-    if not (trade_off > 0 and np.isfinite(trade_off)):
-        raise ValueError(f"catoni_bound: trade_off is {trade_off}; C must be positive, finite and chosen beforehand.")
-    return numbers(_catoni(trade_off, trade_off * q + (k - np.log(delta)) / num_data))
+    C = _positive("C", trade_off)
+    return _catoni(C, C * e.risk + (e.kl - np.log(delta)) / e.num_data)
 
 
-def catoni_grid_bound(risk: ArrayLike, kl: KL | ArrayLike, *, num_data: int, delta: float = 0.05) -> Numbers:
-    """The least `catoni_bound` over 100 values of C from 0.01 to 10, each at delta/100; arguments as `kl_bound`.
-
-    Source: Catoni 2007, arXiv:0712.0248, with a union bound.
-    """
-    q, k = check_bound("catoni_grid_bound", risk, kl, num_data, delta)
-    nats = (k - np.log(delta / len(GRID))) / num_data
-    return numbers(np.min(_catoni(GRID, GRID * q[..., None] + nats[..., None]), axis=-1))
+def catoni_grid(e: Evidence, delta: float) -> np.ndarray:
+    """The least `catoni` over 100 values of C from 0.01 to 10, each at delta/100."""
+    nats = (e.kl - np.log(delta / len(GRID))) / e.num_data
+    return np.min(_catoni(GRID, GRID * e.risk[..., None] + nats[..., None]), axis=-1)
 
 
-def catoni_union_bound(
-    risk: ArrayLike, kl: KL | ArrayLike, *, num_data: int, delta: float = 0.05, alpha: float = 1.1
-) -> Numbers:
+def catoni_union(e: Evidence, delta: float, *, alpha: float = 1.1) -> np.ndarray:
     r"""$\inf_{\lambda > 1} \Phi^{-1}_{\lambda/n}(q + \frac\alpha\lambda(\mathrm{KL} - \ln\delta + 2\ln u))$.
 
-    $\Phi^{-1}_a(x) = (1 - e^{-ax})/(1 - e^{-a})$ and $u = \ln(\alpha^2\lambda)/\ln\alpha$.
-
-    Args:
-        alpha: ratio of the geometric grid under the union bound, above 1; chosen before the data are seen.
-            The rest: as for `kl_bound`.
+    $\Phi^{-1}_a(x) = (1 - e^{-ax})/(1 - e^{-a})$ and $u = \ln(\alpha^2\lambda)/\ln\alpha$; alpha is the ratio of the
+    geometric grid under the union bound, chosen before the data are seen.
 
     Raises:
-        ValueError: as `kl_bound`, or alpha at most 1.
-
-    Source: Catoni 2007, arXiv:0712.0248, Theorem 1.2.6.
+        ValueError: alpha at most 1.
     """
-    q, k = check_bound("catoni_union_bound", risk, kl, num_data, delta)
     if not alpha > 1:
-        raise ValueError(f"catoni_union_bound: alpha is {alpha}; it must exceed 1.")
-    q, k = (np.asarray(x)[..., None] for x in np.broadcast_arrays(q, k))
+        raise ValueError(f"Catoni's union bound: alpha is {alpha}; it must exceed 1.")
+    q, k = (np.asarray(x)[..., None] for x in np.broadcast_arrays(e.risk, e.kl))
 
     def bound(log_lambda: np.ndarray) -> np.ndarray:
         price = 2 * np.log((2 * np.log(alpha) + log_lambda) / np.log(alpha))
-        per_datum = np.exp(log_lambda) / num_data
-        return _catoni(per_datum, per_datum * q + alpha / num_data * (k - np.log(delta) + price))
+        per_datum = np.exp(log_lambda) / e.num_data
+        return _catoni(per_datum, per_datum * q + alpha / e.num_data * (k - np.log(delta) + price))
 
-    return numbers(_least(bound, np.full(q.shape, 1e-9), np.full(q.shape, np.log(num_data) + 4)))
+    return _least(bound, np.full(q.shape, 1e-9), np.full(q.shape, np.log(e.num_data) + 4))
 
 
-def linear_catoni_bound(
-    risk: ArrayLike, kl: KL | ArrayLike, *, num_data: int, delta: float = 0.05, trade_off: float
-) -> Numbers:
-    r"""$q + \frac{\lambda}{8n} + \frac{\mathrm{KL} + \ln(1/\delta)}{\lambda}$ at one lambda, chosen beforehand.
-
-    Args:
-        trade_off: lambda > 0. The rest: as for `kl_bound`.
+def linear_catoni(e: Evidence, delta: float, *, trade_off: float = math.nan) -> np.ndarray:
+    r"""$q + \frac{\lambda}{8n} + \frac{\mathrm{KL} + \ln(1/\delta)}{\lambda}$ at one lambda > 0, chosen beforehand.
 
     Raises:
-        ValueError: as `kl_bound`, or lambda not positive and finite.
-
-    Source: Alquier et al. 2016, arXiv:1506.04091.
+        ValueError: no lambda, the `trade_off`, or one that is not positive and finite.
     """
-    q, k = check_bound("linear_catoni_bound", risk, kl, num_data, delta)
-    if not (trade_off > 0 and np.isfinite(trade_off)):
-        raise ValueError(f"linear_catoni_bound: trade_off is {trade_off}; lambda must be positive and finite.")
-    return numbers(q + trade_off / (8 * num_data) + (k - np.log(delta)) / trade_off)
+    lam = _positive("lambda", trade_off)
+    return e.risk + lam / (8 * e.num_data) + (e.kl - np.log(delta)) / lam
+
+
+def _positive(symbol: str, value: float) -> float:
+    if not (value > 0 and np.isfinite(value)):
+        raise ValueError(f"Catoni's bound: trade_off is {value}; {symbol} must be positive, finite, chosen beforehand.")
+    return value
 
 
 def _catoni(C: ArrayLike, exponent: np.ndarray) -> np.ndarray:

@@ -1,31 +1,18 @@
 """All bounds on one posterior side by side, and the tightest of them with the choice paid for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from slt.pac_bayes import bernstein, bounds, catoni
-from slt.pac_bayes.checks import Numbers, check_count, check_delta, check_unit
+import numpy as np
+
+from slt._options import checked
+from slt.pac_bayes.bounds import FAMILIES
+from slt.pac_bayes.checks import Evidence, check_count, check_delta, check_unit
+from slt.pac_bayes.holdout import monte_carlo_interval
 from slt.pac_bayes.kl import KL, certifiable
 
 MONTE_CARLO_SHARE = 0.2
 """Part of delta that pays for Monte Carlo means."""
-
-
-class Evidence(NamedTuple):
-    """What the bounds need of one posterior, Monte Carlo errors already paid for; see `bound_table`."""
-
-    risk: float
-    second_moment: float
-    variance: float
-    kl: float
-    num_data: int
-
-
-class Family(NamedTuple):
-    """event: bounds that follow from one event share its delta. bound: (evidence, delta) -> bound."""
-
-    event: str
-    bound: Callable[[Evidence, float], Numbers]
 
 
 class Row(NamedTuple):
@@ -61,35 +48,7 @@ class Certificate(NamedTuple):
         return self.bound >= 1
 
 
-def _plain(bound: Callable) -> Callable[[Evidence, float], Numbers]:
-    return lambda e, delta: bound(e.risk, e.kl, num_data=e.num_data, delta=delta)
-
-
-FAMILIES: dict[str, Family] = {
-    "kl": Family("kl", _plain(bounds.kl_bound)),
-    "kl, exact constant": Family("kl", _plain(bounds.exact_kl_bound)),
-    "Langford-Seeger": Family("kl", _plain(bounds.langford_seeger_bound)),
-    "McAllester": Family("kl", _plain(bounds.mcallester_bound)),
-    "quadratic": Family("kl", _plain(bounds.quadratic_bound)),
-    "Thiemann λ": Family("kl", _plain(bounds.lambda_bound)),
-    "refined Pinsker": Family("kl", _plain(bounds.refined_pinsker_bound)),
-    "Catoni, grid": Family("Catoni, grid", _plain(catoni.catoni_grid_bound)),
-    "Catoni, α union": Family("Catoni, α union", _plain(catoni.catoni_union_bound)),
-    "unexpected Bernstein": Family(
-        "unexpected Bernstein",
-        lambda e, delta: bernstein.unexpected_bernstein_bound(
-            e.risk, e.second_moment, e.kl, num_data=e.num_data, delta=delta
-        ),
-    ),
-    "empirical Bernstein": Family(
-        "empirical Bernstein",
-        lambda e, delta: bernstein.empirical_bernstein_bound(
-            e.risk, e.variance, e.kl, num_data=e.num_data, delta=delta
-        ),
-    ),
-}
-
-
+@checked
 def bound_table(
     risk: float,
     kl: KL | float,
@@ -114,22 +73,25 @@ def bound_table(
         num_draws: N independent draws of the posterior behind `risk` (each on all n data); None: risk is exact.
         second_moment: mean squared loss, from the same draws; by default the risk itself, which it equals for a
             zero-one loss and never exceeds.
-        families: names in FAMILIES to consider; all by default.
+        families: names in `bounds.FAMILIES` to consider; all that are listed by default.
 
     Raises:
         ValueError: an unknown family, or an argument that the bounds refuse: see `kl_bound`.
     """
-    names = list(FAMILIES if families is None else families)
+    names = [n for n in FAMILIES if FAMILIES[n].listed] if families is None else list(families)
     unknown = [name for name in names if name not in FAMILIES]
     if unknown or not names:
         raise ValueError(f"bound_table: unknown families {unknown}; choose from {', '.join(FAMILIES)}.")
-    spent = MONTE_CARLO_SHARE * check_delta("bound_table", delta) if num_draws is not None else 0.0
-    evidence = _evidence(risk, second_moment, float(certifiable(kl)), num_data, num_draws, spent)
+    spent = MONTE_CARLO_SHARE * check_delta("bound_table", delta) * (num_draws is not None)
+    evidence = _evidence(risk, second_moment, certifiable(kl), num_data, num_draws, spent)
     events = {FAMILIES[name].event for name in names}
     each = (delta - spent) / len(events)
     rows = tuple(_row(name, evidence, delta - spent, each) for name in names)
     best = min(rows, key=lambda row: row.paid)
-    return Certificate(best.paid, best.family, rows, evidence.risk, evidence.kl, num_data, delta, spent, each)
+    return Certificate(
+        best.paid, best.family, rows, float(evidence.risk), float(evidence.kl), num_data,
+        delta, spent, each,
+    )  # fmt: skip
 
 
 def _row(name: str, evidence: Evidence, whole: float, each: float) -> Row:
@@ -138,12 +100,12 @@ def _row(name: str, evidence: Evidence, whole: float, each: float) -> Row:
 
 
 def _evidence(
-    risk: float, second_moment: float | None, kl: float, num_data: int, num_draws: int | None, delta: float
+    risk: float, second_moment: float | None, kl: np.ndarray, num_data: int, num_draws: int | None, delta: float
 ) -> Evidence:
     """Means corrected for their draws, and a variance that is at most n/(n-1) (E[l^2] - E[l]^2)."""
-    check_count("bound_table", num_data)
-    low = high = float(check_unit("bound_table", risk))
-    square = high if second_moment is None else float(check_unit("bound_table", second_moment, what="second_moment"))
+    n = check_count("bound_table", num_data)
+    low = high = check_unit("bound_table", risk)
+    square = high if second_moment is None else check_unit("bound_table", second_moment, what="second_moment")
     if not high**2 - 1e-12 <= square <= high + 1e-12:
         raise ValueError(
             f"bound_table: second_moment is {square}; of a loss in [0, 1] whose mean is the risk {high} "
@@ -151,9 +113,10 @@ def _evidence(
         )
     if num_draws is not None:
         part = delta if second_moment is None else delta / 2
-        low, high = (float(x) for x in bounds.monte_carlo_interval(low, num_draws, delta=part))
-        square = high if second_moment is None else float(bounds.monte_carlo_interval(square, num_draws, delta=part)[1])
-    square = min(square, high)
+        low, high = map(np.asarray, monte_carlo_interval(low, num_draws, delta=part))
+        square = high if second_moment is None else monte_carlo_interval(square, num_draws, delta=part)[1]
+    square = np.minimum(square, high)
     # l^2 - l is least at 1/2, so of a second moment that is the risk itself only the upper limit enters
-    spread = min(high, 0.5) * (1 - min(high, 0.5)) if second_moment is None else square - low**2
-    return Evidence(high, max(square, high**2), min(num_data / (num_data - 1) * spread, 1.0), kl, num_data)
+    half = np.minimum(high, 0.5)
+    spread = half * (1 - half) if second_moment is None else square - low**2
+    return Evidence(high, kl, n, np.maximum(square, high**2), np.minimum(n / (n - 1) * spread, 1.0))

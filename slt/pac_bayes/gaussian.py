@@ -15,13 +15,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from slt._options import checked
 from slt._types import Batch, Estimate, Key
 from slt.pac_bayes.bounds import complexity, pinsker, quadratic, thiemann
 from slt.pac_bayes.certificate import Certificate, bound_table
 from slt.pac_bayes.checks import check_count, check_delta
 from slt.pac_bayes.kl import KL, exact
 from slt.pac_bayes.kl_inverse import kl_inverse_upper
-from slt.pac_bayes.laws import Law
+from slt.targets.gaussian import Gaussian
 
 PerDatum = Callable[[Float[Array, " dim"], Batch], Float[Array, " batch"]]
 """(flat parameters, batch) -> a loss of each datum in [0, 1]."""
@@ -51,7 +52,7 @@ def bounded_cross_entropy(logits: Float[Array, "batch classes"], labels: Array, 
     return jnp.maximum(log_p, math.log(floor)) / math.log(floor)
 
 
-def gaussian_kl(posterior: Law, prior: Law) -> KL:
+def gaussian_kl(posterior: Gaussian, prior: Gaussian) -> KL:
     r"""$\tfrac12\sum_i [(s_i/t_i)^2 - 1 - 2\ln(s_i/t_i) + ((m_i - \mu_i)/t_i)^2]$ [nats], exact.
 
     Raises:
@@ -65,7 +66,7 @@ def gaussian_kl(posterior: Law, prior: Law) -> KL:
     return exact(0.5 * float(np.sum(ratio**2 - 1 - 2 * np.log(ratio) + shift**2)), "normal laws, closed form")
 
 
-def scaled_prior_kl(posterior: Law, prior: Law, *, grid: ScaleGrid | None = None) -> tuple[KL, Law]:
+def scaled_prior_kl(posterior: Gaussian, prior: Gaussian, *, grid: ScaleGrid | None = None) -> tuple[KL, Gaussian]:
     r"""An upper bound on KL to the mixture over a grid of prior scales, and the prior of the best scale.
 
     The prior of the certificate is the mixture, and
@@ -89,11 +90,12 @@ def scaled_prior_kl(posterior: Law, prior: Law, *, grid: ScaleGrid | None = None
     return KL(Estimate(value, 0.0), "upper", "normal laws, prior scale from a grid, its choice paid for"), scaled
 
 
+@checked
 def fit_gaussian(
     key: Key,
     surrogate: PerDatum,
     start: Float[np.ndarray, " dim"],
-    prior: Law,
+    prior: Gaussian,
     data: Batch,
     *,
     num_data: int,
@@ -104,7 +106,7 @@ def fit_gaussian(
     batch_size: int = 500,
     learning_rate: float = 3e-3,
     free_scale: bool = False,
-) -> Law:
+) -> Gaussian:
     """Minimise f(q, c) over mean and std by Adam on one draw of Q a step.
 
     Args:
@@ -136,7 +138,7 @@ def fit_gaussian(
         chosen = jax.random.randint(batch_key, (size,), 0, rows) if size < rows else jnp.arange(rows)
         w = q["mean"] + jnp.exp(q["log_std"]) * jax.random.normal(noise_key, center.shape)
         risk = jnp.mean(surrogate(w, jax.tree.map(lambda x: x[chosen], data)))
-        kl = _kl_of(q["mean"], q["log_std"], Law(center, scale), free_scale)  # pyright: ignore[reportArgumentType]
+        kl = _kl_of(q["mean"], q["log_std"], Gaussian(center, scale), free_scale)  # pyright: ignore[reportArgumentType]
         return OBJECTIVES[objective](risk, complexity(kl, num_data, delta), q["trade_off"])
 
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
@@ -156,11 +158,11 @@ def fit_gaussian(
         "trade_off": jnp.zeros(()),
     }
     last = jax.jit(run)(first, jax.random.split(key, steps), center, scale, data)
-    return Law(np.asarray(last["mean"], np.float64), np.exp(np.asarray(last["log_std"], np.float64)))
+    return Gaussian(np.asarray(last["mean"], np.float64), np.exp(np.asarray(last["log_std"], np.float64)))
 
 
 def posterior_risk(
-    key: Key, errors: PerDatum, posterior: Law, data: Batch, *, num_draws: int, batch_size: int = 32
+    key: Key, errors: PerDatum, posterior: Gaussian, data: Batch, *, num_draws: int, batch_size: int = 32
 ) -> Float[np.ndarray, " draw"]:
     """Mean loss on the data of each of `num_draws` independent draws of Q.
 
@@ -183,10 +185,11 @@ def posterior_risk(
     return np.clip(np.asarray(means, np.float64), 0.0, 1.0)  # a mean in float32 may round past 1
 
 
+@checked
 def gaussian_certificate(
     key: Key,
     errors: PerDatum,
-    posterior: Law,
+    posterior: Gaussian,
     kl: KL,
     data: Batch,
     *,
@@ -217,14 +220,14 @@ def gaussian_certificate(
     return bound_table(risk, kl, num_data=rows - num_prior_data, delta=delta, num_draws=num_draws, families=families)
 
 
-def _kl_of(mean: Any, log_std: Any, prior: Law, free_scale: bool) -> Any:
+def _kl_of(mean: Any, log_std: Any, prior: Gaussian, free_scale: bool) -> Any:
     scale = _best_scale(mean, log_std, prior) if free_scale else 1.0
     ratio = log_std - jnp.log(prior.std) - jnp.log(scale)
     shift = (mean - prior.mean) / (prior.std * scale)
     return 0.5 * jnp.sum(jnp.exp(2 * ratio) - 1 - 2 * ratio + shift**2)
 
 
-def _best_scale(mean: Any, log_std: Any, prior: Law) -> Any:
+def _best_scale(mean: Any, log_std: Any, prior: Gaussian) -> Any:
     r"""The scale of the prior of least KL, $r^2 = \frac1d\sum_i ((m_i - \mu_i)^2 + s_i^2)/t_i^2$."""
     xp = jnp if isinstance(mean, jax.Array) else np
     return xp.sqrt(xp.mean((((mean - prior.mean) ** 2) + xp.exp(2 * log_std)) / prior.std**2))

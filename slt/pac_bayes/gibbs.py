@@ -18,9 +18,11 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
+from slt._options import checked
 from slt._types import Estimate
 from slt.pac_bayes.kl import KL
-from slt.pac_bayes.laws import mean_estimate
+from slt.stats.replicates import log_mean
+from slt.targets.columns import real_array
 
 
 class Floor(NamedTuple):
@@ -34,6 +36,7 @@ class Floor(NamedTuple):
     inside: bool
 
 
+@checked
 def gibbs_kl(
     log_evidence: Float[ArrayLike, " replicate"], mean_loss: Float[ArrayLike, " replicate"], *, nbeta: float
 ) -> KL:
@@ -47,37 +50,20 @@ def gibbs_kl(
     Raises:
         ValueError: fewer than 2 replicates, unequal numbers, or a value that is not finite.
     """
-    evidence, loss = (np.atleast_1d(np.asarray(a, np.float64)) for a in (log_evidence, mean_loss))
+    named = (("log_evidence", log_evidence), ("mean_loss", mean_loss))
+    evidence, loss = (np.atleast_1d(real_array(a, f"gibbs_kl: {name}")) for name, a in named)
     if evidence.ndim != 1 or evidence.shape != loss.shape or len(evidence) < 2:
         raise ValueError(
             f"gibbs_kl: log_evidence has shape {evidence.shape} and mean_loss {loss.shape}; give one number a "
             "replicate, at least 2 replicates."
         )
-    values = -evidence - nbeta * loss
-    if not np.isfinite(values).all():
+    if not (np.isfinite(evidence).all() and np.isfinite(loss).all()):
         raise ValueError("gibbs_kl: a replicate is not finite; it did not reach this temperature.")
-    return KL(mean_estimate(values), "exact", f"Gibbs posterior at nβ = {nbeta:.4g}")
+    found = log_mean(evidence, plus=nbeta * loss)
+    return KL(found._replace(value=-found.value), "exact", f"Gibbs posterior at nβ = {nbeta:.4g}")
 
 
-def integrated_kl(nbetas: Float[ArrayLike, " beta"], mean_losses: Float[ArrayLike, " beta"]) -> np.ndarray:
-    r"""KL at every temperature by thermodynamic integration, $\int_0^{n\beta} E_b[L]\,db - n\beta\,E_\beta[L]$ [nats].
-
-    By the trapezoidal rule, and with E_b[L] constant below nbetas[0]: begin where nothing is learnt, n beta E[L] << 1,
-    and step finely, by a factor 1.1 or so.
-
-    Args:
-        nbetas: ascending from 0 or a small positive number [1]. mean_losses: E_b[L] [nats/datum].
-
-    Source: Maurer, Mirzaei & Pontil 2025, arXiv:2510.06028.
-    """
-    t, loss = np.asarray(nbetas, np.float64), np.asarray(mean_losses, np.float64)
-    if t.ndim != 1 or t.shape != loss.shape or len(t) < 3 or t[0] < 0 or not (np.diff(t) > 0).all():
-        raise ValueError(f"integrated_kl: nbetas {t.shape} and mean_losses {loss.shape}; give 3 or more, ascending.")
-    pieces = 0.5 * (loss[1:] + loss[:-1]) * np.diff(t)
-    free_energy = t[0] * loss[0] + np.concatenate([[0.0], np.cumsum(pieces)])
-    return free_energy - t * loss
-
-
+@checked
 def kl_floor(nbetas: Sequence[float], free_energies: Sequence[Estimate], expected_loss: float) -> Floor:
     """The least KL(Q to P) that any posterior with this expected loss can have, from a grid of temperatures.
 

@@ -10,15 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 ITERATIONS = 60
 """Halvings of the bracket: more than the mantissa of float64 has bits."""
-
-
-def bernoulli_kl(q: Float[Array, "*s"], p: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    r"""$\mathrm{kl}(q \Vert p)$ [nats]."""
-    return _kl_at_distance(q, p - q)
 
 
 def _kl_at_distance(q: Array, d: Array) -> Array:

@@ -20,10 +20,13 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
+from slt._options import checked
+from slt._rows import as_fields
 from slt._types import Batch, Estimate, Key
 from slt.pac_bayes.kl import KL, Side
-from slt.pac_bayes.laws import Law, gaussian_law, mean_estimate
 from slt.pac_bayes.steps import Training
+from slt.stats.replicates import replicate_mean
+from slt.targets.gaussian import Gaussian, gaussian_law
 
 
 class Singular(NamedTuple):
@@ -51,16 +54,19 @@ class Pushforward(NamedTuple):
     note: str
     draw_side: Side
 
+    __repr__ = as_fields
 
+
+@checked
 def push_forward(
     key: Key,
     start: Float[ArrayLike, "chain dim"],
     training: Training,
     data: Batch,
     *,
-    law: Law,
+    law: Gaussian,
     times: Sequence[int],
-    prior: Law | None = None,
+    prior: Gaussian | None = None,
     orders: Int[ArrayLike, "... step batch"] | None = None,
     vmap_size: int | None = None,
     dtype: str = "float64",
@@ -131,7 +137,7 @@ def pushforward_kl(run: Pushforward, index: int = -1) -> KL:
     if not np.isfinite(values).all():
         chain = int(np.argmin(np.isfinite(values)))
         raise ValueError(f"pushforward_kl: log dQ/dP of chain {chain} is {values[chain]} at step {time}; it diverged.")
-    return KL(mean_estimate(values), run.side, f"{run.note}, {time} steps")
+    return KL(replicate_mean(values), run.side, f"{run.note}, {time} steps")
 
 
 def drawn_log_ratio(run: Pushforward, chain: int = 0, index: int = -1) -> KL:
@@ -172,13 +178,13 @@ def flow_kl(coarse: Pushforward, fine: Pushforward, index: int = -1) -> KL:
     return KL(value._replace(value=value.value + error), "upper", note)
 
 
-def extend(law: Law, velocity_std: float) -> Law:
+def extend(law: Gaussian, velocity_std: float) -> Gaussian:
     """The law of (w, v) with v ~ N(0, velocity_std^2), for `extended_momentum`."""
     zeros = np.zeros(law.mean.size)
     return gaussian_law(np.concatenate([law.mean, zeros]), np.concatenate([law.std, zeros + velocity_std]))
 
 
-def _one_chain(training: Training, law: Law, prior: Law, times: np.ndarray) -> Callable:
+def _one_chain(training: Training, law: Gaussian, prior: Gaussian, times: np.ndarray) -> Callable:
     """(key, w0, its order, shared order, data) -> ((positions, log ratios, losses) at times, where it broke)."""
     spans = jnp.asarray(np.stack([np.concatenate([[0], times[:-1]]), times], 1))
 
@@ -221,7 +227,7 @@ def _first_singular(training: Training, broken: tuple, data: Batch, rows: np.nda
 
 
 def _checked(
-    start: ArrayLike, law: Law, prior: Law, times: Sequence[int], orders: ArrayLike | None
+    start: ArrayLike, law: Gaussian, prior: Gaussian, times: Sequence[int], orders: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Start and times as arrays, and orders as (1 or chain, step, batch)."""
     first, when = np.asarray(start, np.float64), np.asarray(times)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array
 
+from slt._options import checked
 from slt._types import Batch, Energy, Info, Key, Params, Sampler, Scalar
 from slt.samplers.noise import normal_like
 
@@ -45,6 +46,7 @@ class ThermostatState(NamedTuple):
     friction: Array
 
 
+@checked
 def sgld(energy: Energy, *, step_size: float) -> Sampler:
     r"""Stochastic gradient Langevin dynamics, $w' = w - \epsilon\nabla U + \sqrt{2\epsilon}\,\xi$.
 
@@ -66,6 +68,7 @@ def sgld(energy: Energy, *, step_size: float) -> Sampler:
     return Sampler(init, step)
 
 
+@checked
 def leimkuhler_matthews(energy: Energy, *, step_size: float) -> Sampler:
     r"""$w' = w - \epsilon\nabla U + \sqrt{2\epsilon}\,(\xi_k + \xi_{k+1})/2$; exact on quadratics for eps kappa < 2.
 
@@ -113,6 +116,7 @@ def _kinetic_step(
     return KineticState(position, momentum), _info(value)
 
 
+@checked
 def preconditioned(
     energy: Energy, *, step_size: float, num_adapt: int | None, decay: float = 0.99, damping: float = 1e-3
 ) -> Sampler:
@@ -155,6 +159,7 @@ def preconditioned(
     return Sampler(init, step)
 
 
+@checked
 def sgnht(energy: Energy, *, step_size: float, friction: float) -> Sampler:
     r"""Stochastic gradient Nosé-Hoover thermostat, splitting BADODA, one gradient a step.
 

@@ -5,28 +5,51 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
+from blackjax.mcmc import diffusions, integrators, proposal
 from blackjax.mcmc import hmc as blackjax_hmc
-from blackjax.mcmc import integrators
 from blackjax.mcmc import mala as blackjax_mala
 from blackjax.mcmc import mclmc as blackjax_mclmc
 from blackjax.mcmc import nuts as blackjax_nuts
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
+from slt._options import checked
 from slt._types import Batch, Energy, Info, Key, Params, Sampler
 
+DIVERGENT = 1000.0
+"""Nats of energy error beyond which a step diverges: what BlackJAX takes for HMC and NUTS."""
 
+
+@checked
 def mala(energy: Energy, *, step_size: float) -> Sampler:
-    """Metropolis-adjusted Langevin, proposal w - eps grad U + sqrt(2 eps) xi. Source: Roberts & Tweedie 1996."""
-    kernel = blackjax_mala.build_kernel()
+    """Metropolis-adjusted Langevin, proposal w - eps grad U + sqrt(2 eps) xi. Source: Roberts & Tweedie 1996.
+
+    A step diverges where its *proposal* is not finite, or loses more than `DIVERGENT` nats, as in Hamiltonian kernels.
+    """
+
+    def cost(state: Any, other: Any) -> Array:
+        """U(other) - log q(state | other), up to constants."""
+        back = jax.tree.map(
+            lambda w, x, g: w - x - step_size * g, state.position, other.position, other.logdensity_grad
+        )
+        return -other.logdensity + optax.tree.norm(back, squared=True) / (4 * step_size)
+
+    log_acceptance = proposal.compute_asymmetric_acceptance_ratio(cost)
 
     def step(key: Key, state: Any, batch: Batch) -> tuple[Any, Info]:
-        state, info = kernel(key, state, _log_density(energy, batch), step_size)
-        return state, Info(info.acceptance_rate, ~jnp.isfinite(state.logdensity), jnp.ones((), jnp.int32))
+        noise_key, accept_key = jax.random.split(key)
+        propose = diffusions.overdamped_langevin(jax.value_and_grad(_log_density(energy, batch)))
+        proposed = blackjax_mala.MALAState(*propose(noise_key, state, step_size))
+        ratio = log_acceptance(state, proposed)  # minus infinity where it is not a number
+        diverging = (ratio < -DIVERGENT) | ~jnp.isfinite(proposed.logdensity)
+        state, (_, rate, _) = proposal.static_binomial_sampling(accept_key, ratio, state, proposed)
+        return state, Info(rate, diverging, jnp.ones((), jnp.int32))
 
     return Sampler(_init(blackjax_mala.init, energy), step)
 
 
+@checked
 def hmc(
     energy: Energy,
     *,
@@ -52,6 +75,7 @@ def hmc(
     return Sampler(_init(blackjax_hmc.init, energy), step)
 
 
+@checked
 def nuts(
     energy: Energy, *, step_size: float, inverse_mass_matrix: Array | None = None, max_doublings: int = 10
 ) -> Sampler:
@@ -66,6 +90,7 @@ def nuts(
     return Sampler(_init(blackjax_nuts.init, energy), step)
 
 
+@checked
 def mclmc(energy: Energy, *, step_size: float, decoherence_length: float) -> Sampler:
     """Microcanonical Langevin, unadjusted: biased by its energy error. Source: Robnik et al. 2023, arXiv:2212.08549."""
     kernel = blackjax_mclmc.build_kernel(integrator=integrators.isokinetic_mclachlan)
@@ -77,7 +102,8 @@ def mclmc(energy: Energy, *, step_size: float, decoherence_length: float) -> Sam
     def step(key: Key, state: Any, batch: Batch) -> tuple[Any, Info]:
         mass = jnp.ones(_unit_mass(state.position).shape)
         state, info = kernel(key, state, _log_density(energy, batch), mass, decoherence_length, step_size)
-        return state, Info(jnp.ones(()), ~info.nonans, jnp.full((), 2, jnp.int32))
+        diverging = ~info.nonans | (jnp.abs(info.energy_change) > DIVERGENT)
+        return state, Info(jnp.ones(()), diverging, jnp.full((), 2, jnp.int32))
 
     return Sampler(init, step)
 

@@ -1,9 +1,11 @@
 """Running chains: scan over draws, vmap or map over chains, one device or a mesh of them, resumable checkpoints."""
 
+import contextlib
 import hashlib
+import io
 import json
 import os
-import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from slt._options import checked
+from slt._progress import tracked
 from slt._types import Batch, Energy, Key, Params, Sampler
 from slt.draws import Draws
 from slt.jit import shared_jit
 from slt.samplers.mesh import checked_mesh, is_key, on_mesh, over_chains
 
+DIGEST_SIZE = 64
+"""Characters of the checksum at the end of a checkpoint."""
 STRETCHES, LOOKS = 20, 100
 """Stretches of a run, and the most of one in which somebody looks at the positions."""
 
@@ -34,7 +39,10 @@ class Chains(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is kept of a stretch of draws, dims (chain, draw): means over the thinned steps, and any divergence."""
+    """What is kept of a stretch of draws, dims (chain, draw): means over the thinned steps, and any divergence.
+
+    loss: what was observed, with dims of its own after these where that is an array.
+    """
 
     loss: Array
     acceptance_rate: Array
@@ -65,8 +73,9 @@ def runner(
     Keys depend on (run key, chain, step) alone, so a run cut anywhere and resumed gives the same bits.
 
     Args:
-        observe: function of (position, batch) to record, evaluated on the batch *before* it moves the position, so
-            that it is unbiased given the position; averaged over the `thinning` steps of a draw.
+        observe: function of (position, batch) to record, a number or an array of them, evaluated on the batch *before*
+            it moves the position, so that it is unbiased given the position; averaged over the `thinning` steps of a
+            draw.
         batch_size: rows drawn afresh with replacement for every step and chain; the whole data set by default.
         chain_method: "vmap", "map", a number of chains to vmap at a time, or "auto" (by the number of parameters).
         mesh: devices to spread over, of one process or of several (`jax.distributed`): chains over its axis "chain",
@@ -117,7 +126,8 @@ def _advance(
         batch = _rows(batch_key, data, shape.batch_size)
         value = observe(state.position, batch)
         state, info = sampler.step(step_key, state, batch)
-        return state, (value, info.acceptance_rate, info.diverging | ~jnp.isfinite(value), info.num_gradients)
+        broken = info.diverging | ~jnp.isfinite(value).all()
+        return state, (value, info.acceptance_rate, broken, info.num_gradients)
 
     def one_draw(key: Key, state: Any, index: Array, data: Batch) -> tuple[Any, tuple]:
         def body(state: Any, i: Array) -> tuple[Any, tuple]:
@@ -125,7 +135,7 @@ def _advance(
 
         state, (value, rate, diverging, gradients) = jax.lax.scan(body, state, jnp.arange(shape.thinning))
         kept = state.position if shape.keep_positions else None
-        return state, (value.mean(), rate.mean(), diverging.any(), gradients.sum(), kept)
+        return state, (value.mean(0), rate.mean(), diverging.any(), gradients.sum(), kept)
 
     def one_chain(args: tuple[Array, Any], shared: tuple[Key, Array, Batch]) -> tuple[Any, tuple]:
         (chain, state), (run_key, index, data) = args, shared
@@ -141,6 +151,7 @@ def _advance(
     return Chains(states, chains.key, chains.index + num_draws), Record(*kept)
 
 
+@checked
 def sample(
     key: Key,
     sampler: Sampler,
@@ -168,7 +179,8 @@ def sample(
         checkpoint: file to which the run is written every few seconds and from which it resumes, bit for bit.
 
     Raises:
-        ValueError: fewer than 2 chains, counts out of range, or a checkpoint of another run, truncated or damaged.
+        ValueError: fewer than 2 chains, counts out of range, or a checkpoint of another run, truncated or damaged,
+            which is named and never taken, nor replaced.
     """
     number = jax.tree.leaves(positions)[0].shape[0]
     if number < 2:
@@ -202,35 +214,32 @@ def advance_with_progress(
     label: str = "sampling",
     watch: Callable[[Params], None] | None = None,
     spacing: int = 1,
+    stretch: int | None = None,
 ) -> tuple[Chains, Record]:
-    """`run.advance` in stretches; after each a progress bar, a checkpoint, and a look at the positions.
+    """`run.advance` in stretches; after each the progress, a checkpoint, and a look at the positions.
 
-    Looks are at least `spacing` draws apart, unless that makes fewer than 20 of them.
+    Looks are at least `spacing` draws apart, unless that makes fewer than 20 of them. A stretch of another length is
+    another program, so that runs of several lengths had better name one that divides them.
     """
     most, fewest = -(-num_draws // STRETCHES), -(-num_draws // LOOKS)
-    stretch = max(1, most if watch is None else max(fewest, min(spacing, most)))
+    if stretch is None:
+        stretch = max(1, most if watch is None else max(fewest, min(spacing, most)))
     record: Any = None
     done = 0
     identity = {}
     if checkpoint is not None:
         identity = {"num_draws": num_draws, "start": int(chains.index), "first_draw": _first_draw(run, chains, data)}
-        if Path(checkpoint).exists():
+        with contextlib.suppress(FileNotFoundError):
             chains, record, done = _load(checkpoint, run, chains, data, identity)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} draws"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=not (progress and sys.stdout.isatty()), transient=True) as bar:
-        task = bar.add_task(label, total=num_draws, completed=done)
+    with tracked(progress, num_draws, "draws", done=done) as update:
+        update(done, label)
         while done < num_draws:
             count = min(stretch, num_draws - done)
             chains, new = run.advance(chains, data, count)
             new = jax.tree.map(np.asarray, new)
             record = new if record is None else join_records(record, new)
             done += count
-            bar.update(task, completed=done)
+            update(done, label)
             if watch is not None:
                 watch(chains.states.position)
             if checkpoint is not None:
@@ -268,17 +277,29 @@ def _rows(key: Key, data: Batch, batch_size: int | None) -> Batch:
     return jax.tree.map(lambda a: a[rows], data)
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged, or is not of this run."""
+
+
 def _save(path: str | Path, chains: Chains, record: Record, done: int, identity: dict) -> None:
-    """Write beside the file and rename, so that a kill at any moment leaves a whole checkpoint."""
-    partial = Path(path).with_name(Path(path).name + ".partial")
+    """Write beside the file and rename, so that a kill at any moment leaves a whole checkpoint.
+
+    The file beside has a name of its own, and whoever ends the same run first may clear it away.
+    """
+    partial = Path(path).with_name(f"{Path(path).name}.{uuid.uuid4().hex[:12]}.partial")
     leaves = jax.tree.map(_plain, (chains, record))
     try:
-        with partial.open("wb") as file:
-            file.write((json.dumps(identity | {"done": done, "slt_checkpoint": 1}) + "\n").encode())
+        with partial.open("wb+") as file:
+            file.write((json.dumps(identity | {"done": done, "slt_checkpoint": 2}) + "\n").encode())
             eqx.tree_serialise_leaves(file, leaves)
+            file.seek(0)
+            file.write(hashlib.file_digest(file, "sha256").hexdigest().encode())  # which has read up to the end
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        with contextlib.suppress(FileNotFoundError):
+            partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, f"checkpoint {path} could not be written ({error}); give another folder") from error
     finally:
         partial.unlink(missing_ok=True)  # what a full disk left
 
@@ -286,25 +307,27 @@ def _save(path: str | Path, chains: Chains, record: Record, done: int, identity:
 def _load(path: str | Path, run: Runner, chains: Chains, data: Batch, identity: dict) -> tuple[Chains, Record, int]:
     """Read a checkpoint of exactly this run, or say what does not fit."""
     advice = "Delete the file to start afresh, or repeat the call with the settings that wrote it."
-    with Path(path).open("rb") as file:
-        try:
-            header = json.loads(file.readline())
-            done = int(header.pop("done"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"checkpoint {path} is not a checkpoint of slt or is damaged ({error}). {advice}"
-            ) from error
-        header.pop("slt_checkpoint", None)
-        if header != identity:
-            raise ValueError(
-                f"checkpoint {path} belongs to another run: it has {header}, this run {identity}. {advice}"
-            )
-        like = jax.eval_shape(lambda c, d: run.advance(c, d, done), chains, data)
-        like = jax.tree.map(_like, (chains, like[1]))
-        try:
-            states, record = eqx.tree_deserialise_leaves(file, like)
-        except (RuntimeError, ValueError, EOFError, OSError) as error:
-            raise ValueError(f"checkpoint {path} is truncated or of another shape ({error}). {advice}") from error
+    content = Path(path).read_bytes()
+    file = io.BytesIO(content[:-DIGEST_SIZE])
+    try:
+        header = json.loads(file.readline())
+        done, form = int(header.pop("done")), int(header.pop("slt_checkpoint"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} is not a checkpoint of slt or is damaged ({error}). {advice}"
+        ) from error
+    if header != identity or form != 2:
+        raise CheckpointError(
+            f"checkpoint {path} belongs to another run: it has {header}, this run {identity}. {advice}"
+        )
+    if hashlib.sha256(content[:-DIGEST_SIZE]).hexdigest().encode() != content[-DIGEST_SIZE:]:
+        raise CheckpointError(f"checkpoint {path} is truncated or damaged: it does not have its checksum. {advice}")
+    like = jax.eval_shape(lambda c, d: run.advance(c, d, done), chains, data)
+    like = jax.tree.map(_like, (chains, like[1]))
+    try:
+        states, record = eqx.tree_deserialise_leaves(file, like)
+    except (RuntimeError, ValueError, EOFError, OSError) as error:
+        raise CheckpointError(f"checkpoint {path} is of another shape ({error}). {advice}") from error
     key = jax.random.wrap_key_data(states.key, impl=jax.random.key_impl(chains.key))
     return jax.tree.map(jnp.asarray, states._replace(key=key)), record, done
 

@@ -22,6 +22,7 @@ from jax.scipy.special import digamma
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from slt._rows import as_fields
 from slt._types import Key, Params, Scalar
 
 MARKS = 8
@@ -42,6 +43,8 @@ class Ladder(NamedTuple):
     log_volume: Float[Array, "replicate step"]
     stop: Array
     acceptance_rate: Float[Array, " replicate"]
+
+    __repr__ = as_fields
 
 
 class _State(NamedTuple):

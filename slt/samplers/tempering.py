@@ -1,13 +1,17 @@
 r"""Adaptive tempered sequential Monte Carlo, prior to posterior, through BlackJAX.
 
-Independent replicates each carry particles along p_t(w) ~ prior(w) exp(-t U(w)), t from 0 to 1. The moves are HMC whose
-step is drawn log-uniformly over nearly three decades, so that thin valleys and their crossings are both entered; the
-upper end follows the acceptance from one temperature to the next, the mass matrix the spread of the particles.
+Independent replicates each carry particles along p_t(w) ~ q(w)^(1-t) (prior(w) exp(-U(w)))^t, t from 0 to 1, where q is
+the prior or another law that is given. The moves are HMC whose step is drawn log-uniformly over nearly three decades,
+so that thin valleys and their crossings are both entered; the upper end follows the acceptance from one temperature to
+the next, the mass matrix the covariance of the particles. After each comes a step along the difference of two other
+particles: among particles on several scales, as of a hole in a plain, such differences know the scales and the shapes.
 Replicates are independent, so the standard error between them is right whatever happens within.
 
-Source: Del Moral, Doucet & Jasra 2006; adaptive schedule: Jasra et al. 2011, doi:10.1111/j.1467-9469.2010.00723.x.
+Source: Del Moral, Doucet & Jasra 2006; adaptive schedule: Jasra et al. 2011, doi:10.1111/j.1467-9469.2010.00723.x;
+differences: ter Braak 2006, doi:10.1007/s11222-006-8769-1.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,20 +20,36 @@ import jax.numpy as jnp
 from blackjax.mcmc import hmc
 from blackjax.smc import adaptive_tempered, resampling, tempered
 from jax.flatten_util import ravel_pytree
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
+from slt._options import checked
 from slt._types import Key, Params, Scalar
+from slt.samplers.around import Law
 
 DECADES = 2.8
 TOP = 0.3
 TARGET_ACCEPTANCE = 0.4
+SHARE = 1 / 16
+"""Of the first particles around w*, in every second replicate.
+
+On the way the law around w*, dense there, is given up last, and particles far away have to last until then. With half
+of the particles around w* a few of 1024 did, on |a|^2 |b|^2, and log Z spread by 0.46 between replicates; with a
+sixteenth by 0.14. On needles, which only the particles around w* can find, the spread rises from 0.1 to 0.3.
+"""
 
 
 class Moves(NamedTuple):
-    """scale: spread of the particles per coordinate; top: log10 of the largest step in units of it."""
+    """How particles are moved.
 
-    scale: Float[Array, " dim"]
+    root: of their covariance, and its inverse. top: log10 of the largest step in its units. others: particles whose
+    differences are steps.
+    """
+
+    root: Float[Array, "dim dim"]
+    inverse: Float[Array, "dim dim"]
     top: Scalar
+    others: Float[Array, "particle dim"]
 
 
 class Tempered(NamedTuple):
@@ -74,6 +94,7 @@ class Tempering(NamedTuple):
     climb: Callable[[Key, Float[Array, " rung"]], Path]
 
 
+@checked
 def tempered_smc(
     energy: Callable[[Params], Scalar],
     log_prior: Callable[[Params], Scalar],
@@ -81,6 +102,7 @@ def tempered_smc(
     *,
     log_weight: Callable[[Params], Scalar] = lambda w: jnp.zeros(()),
     fold: Callable[[Params], Params] = lambda w: w,
+    start: Callable[[Scalar], Law] | None = None,
     num_particles: int = 1024,
     num_replicates: int = 16,
     num_moves: int = 6,
@@ -95,7 +117,9 @@ def tempered_smc(
         log_prior: log density of the prior up to a constant, `log_weight` included.
         draw_prior: an exact draw of the prior without `log_weight`.
         log_weight: log of a further factor of the prior, by which the first particles are resampled.
-        fold: maps a position into the domain, for measuring the spread of the particles.
+        fold: maps a position into the domain.
+        start: share around w* -> law of the first particles in `run`, on flat vectors inside the domain. Every second
+            replicate, the first among them, has the share 0, the others SHARE. log_prior must then be normalised.
         num_moves: HMC moves a temperature. num_integration_steps: leapfrog steps a move.
         target_ess: effective fraction of the particles kept from one temperature to the next.
 
@@ -114,16 +138,21 @@ def tempered_smc(
         fold=lambda x: ravel_pytree(fold(unravel(x)))[0],
         draw=lambda key: ravel_pytree(draw_prior(key))[0],
     )
-    move = _multiscale_hmc(num_integration_steps)
-    kernel = adaptive_tempered.build_kernel(
-        flat.log_prior, flat.log_likelihood, move, hmc.init, resampling.systematic, target_ess
-    )
-    one_run = _replicate(flat, kernel, num_particles, num_moves, max_temperatures)
+    move = _two_moves(num_integration_steps)
+    mean_weight = flat.mean_weight if start else None
     one_sweep = _sweeps(flat, move)
     one_climb = _climber(flat, move, num_particles, num_moves)
 
+    def one_run(replicate: tuple[Key, Scalar]) -> Tempered:
+        key, share = replicate
+        path = flat if start is None else _from_law(flat, start(share))
+        kernel = adaptive_tempered.build_kernel(
+            path.log_prior, path.log_likelihood, move, hmc.init, resampling.systematic, target_ess
+        )
+        return _replicate(path, kernel, mean_weight, num_particles, num_moves, max_temperatures)(key)
+
     def run(key: Key) -> Tempered:
-        return jax.lax.map(one_run, jax.random.split(key, num_replicates))
+        return jax.lax.map(one_run, (jax.random.split(key, num_replicates), SHARE * (jnp.arange(num_replicates) % 2)))
 
     def sweep(key: Key, current: Tempered, num_sweeps: int) -> tuple[Tempered, Array, Array]:
         keys = jax.random.split(key, num_replicates)
@@ -149,24 +178,73 @@ class _Flat(NamedTuple):
     def log_density(self, x: Array) -> Scalar:
         return self.log_prior(x) + self.log_likelihood(x)
 
-    def spread(self, state: Any) -> Array:
-        """Weighted standard deviation of the particles, coordinate by coordinate, inside the domain."""
-        folded = jax.vmap(self.fold)(state.particles)
-        mean = state.weights @ folded
-        return jnp.sqrt(state.weights @ (folded - mean) ** 2) + 1e-12
+    def mean_weight(self, key: Key, number: int) -> Scalar:
+        """Log of the mean further factor over draws of the prior."""
+        draws = jax.vmap(self.draw)(jax.random.split(key, number))
+        return jax.nn.logsumexp(jax.vmap(self.log_weight)(draws)) - math.log(number)
+
+    def folded(self, state: Any) -> Any:
+        return state._replace(particles=jax.vmap(self.fold)(state.particles))
+
+    def moves(self, key: Key, state: Any, top: Scalar) -> Moves:
+        """What the particles, inside the domain, say about the moves that should carry them on."""
+        particles, weights = state.particles, state.weights
+        shift = particles - weights @ particles
+        covariance = (weights[:, None] * shift).T @ shift
+        scale = jnp.sqrt(jnp.diagonal(covariance)) + jnp.sqrt(jnp.finfo(weights.dtype).tiny)
+        jitter = jnp.finfo(weights.dtype).eps ** 0.6 * jnp.diag(scale**2)
+        root = jnp.linalg.cholesky(covariance + jitter)
+        inverse = solve_triangular(root, jnp.eye(len(root)), lower=True)
+        return Moves(root, inverse, top, particles[resampling.systematic(key, weights, len(weights))])
 
 
-def _multiscale_hmc(num_integration_steps: int) -> Callable:
-    """HMC whose step, in units of the particles' spread, is log-uniform over DECADES below 10^top."""
+def _from_law(flat: _Flat, start: Law) -> _Flat:
+    """The same posterior, approached from another law than the prior."""
+
+    def log_ratio(x: Array) -> Scalar:
+        inside = flat.fold(x)
+        return flat.log_density(x) - start.log_density(inside)
+
+    return flat._replace(
+        log_likelihood=log_ratio,
+        log_prior=lambda x: start.log_density(flat.fold(x)),
+        log_weight=lambda x: jnp.zeros(()),
+        draw=start.draw,
+    )
+
+
+def _two_moves(num_integration_steps: int) -> Callable:
+    """HMC at a step, in units of the particles' spread, log-uniform below 10^top, and then a difference."""
     kernel = hmc.build_kernel()
 
-    def move(key: Key, state: Any, density: Callable, scale: Array, top: Scalar) -> tuple[Any, Any]:
-        scale_key, key = jax.random.split(key)
+    def move(
+        key: Key, state: Any, density: Callable, root: Array, inverse: Array, top: Scalar, others: Array
+    ) -> tuple[Any, Any]:
+        scale_key, hmc_key, key = jax.random.split(key, 3)
         exponent = top - DECADES * jax.random.uniform(scale_key)
-        step: Any = 1.2 * scale.size**-0.25 * 10.0**exponent
-        return kernel(key, state, density, step, scale**2, num_integration_steps)
+        step: Any = 1.2 * len(root) ** -0.25 * 10.0**exponent
+        # coordinates in which the particles are white, so that no kinetic energy that overflows can be negative
+        white: Any = hmc.HMCState(jnp.zeros_like(state.position), state.logdensity, state.logdensity_grad @ root)
+
+        def white_density(z: Array) -> Scalar:
+            return density(state.position + root @ z)
+
+        mass = jnp.ones_like(state.position)
+        white, info = kernel(hmc_key, white, white_density, step, mass, num_integration_steps)
+        state = hmc.HMCState(state.position + root @ white.position, white.logdensity, white.logdensity_grad @ inverse)
+        return _difference(key, state, density, others), info
 
     return move
+
+
+def _difference(key: Key, state: Any, density: Callable, others: Array) -> Any:
+    """Metropolis step along the difference of two other particles, by 2.4/sqrt(2d) of it or less, or by all of it."""
+    uniform = jax.random.uniform(key, (5,), others.dtype)
+    first, second = others[(uniform[:2] * len(others)).astype(jnp.int32)]
+    size = jnp.where(uniform[2] < 0.1, 1.0, jnp.minimum(1.0, 2.4 / math.sqrt(2 * others.shape[1])) * uniform[3])
+    proposal = hmc.init(state.position + size * (first - second), density)
+    accepted = jnp.log(uniform[4]) < proposal.logdensity - state.logdensity
+    return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), proposal, state)
 
 
 def _start(flat: _Flat, key: Key, num_particles: int) -> Any:
@@ -177,8 +255,9 @@ def _start(flat: _Flat, key: Key, num_particles: int) -> Any:
 
 
 def _replicate(
-    flat: _Flat, kernel: Callable, num_particles: int, num_moves: int, max_temperatures: int
-) -> Callable[[Key], Tempered]:
+    flat: _Flat, kernel: Callable, mean_weight: Callable | None, num_particles: int, num_moves: int,
+    max_temperatures: int,
+) -> Callable[[Key], Tempered]:  # fmt: skip
     """One population from prior to posterior, resampled to equal weights at the end."""
 
     def start(key: Key) -> tuple:
@@ -190,7 +269,7 @@ def _replicate(
         return (carry[1].tempering_param < 1 - 1e-9) & (carry[0] < max_temperatures)
 
     def one_run(key: Key) -> Tempered:
-        draw_key, move_key, resample_key = jax.random.split(key, 3)
+        draw_key, move_key, resample_key, others_key, weight_key = jax.random.split(key, 5)
 
         def body(carry: tuple) -> tuple:
             i, state, evidence, top, temperatures = carry
@@ -199,9 +278,12 @@ def _replicate(
 
         count, state, evidence, top, temperatures = jax.lax.while_loop(unfinished, body, start(draw_key))
         chosen = resampling.systematic(resample_key, state.weights, num_particles)
+        state = flat.folded(state)
         states = jax.vmap(lambda x: hmc.init(x, flat.log_density))(state.particles[chosen])
         finished = state.tempering_param >= 1 - 1e-9
-        return Tempered(states, Moves(flat.spread(state), top), evidence, count, finished, temperatures)
+        if mean_weight is not None:
+            evidence = evidence - mean_weight(weight_key, num_particles)
+        return Tempered(states, flat.moves(others_key, state, top), evidence, count, finished, temperatures)
 
     return one_run
 
@@ -210,7 +292,9 @@ def _step(
     flat: _Flat, kernel: Callable, key: Key, state: Any, top: Scalar, num_moves: int
 ) -> tuple[Any, Scalar, Scalar, Scalar]:
     """Resample, move at the present temperature, and weight for the next; the largest step follows the acceptance."""
-    parameters = {"scale": flat.spread(state)[None], "top": top[None]}
+    others_key, key = jax.random.split(key)
+    state = flat.folded(state)
+    parameters = {name: value[None] for name, value in flat.moves(others_key, state, top)._asdict().items()}
     state, info = kernel(key, state, num_moves, parameters)
     rate = info.update_info.acceptance_rate.mean()
     return state, info.log_likelihood_increment, jnp.minimum(TOP, top + rate - TARGET_ACCEPTANCE), rate

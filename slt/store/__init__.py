@@ -7,6 +7,8 @@ from slt.store.files import checkpoint_folder as checkpoint_folder
 from slt.store.files import discard as discard
 from slt.store.files import open_datatree as open_datatree
 from slt.store.files import provenance as provenance
+from slt.store.responses import load_response as load_response
+from slt.store.responses import save_response as save_response
 from slt.store.results import from_datatree as from_datatree
 from slt.store.results import load as load
 from slt.store.results import save as save

@@ -7,9 +7,8 @@ from typing import Any
 
 import xarray as xr
 
-from slt.draws import Verdict
-from slt.estimators.free_energy import FreeEnergy, RlctFit
-from slt.store.files import check_output, made_by, open_datatree, write
+from slt.stats.free_energy import FreeEnergy, RlctFit
+from slt.store.files import check_output, made_by, open_kind, read_verdict, reading, verdict_attrs, write
 from slt.store.results import estimates_tree, read_estimates
 
 KIND = "free energy"
@@ -23,44 +22,43 @@ def save_free_energy(
     dims = ("replicate", "rung")
     values = {"log_evidence": (dims, found.log_evidence), "mean_energy": (dims, found.mean_energy)}
     children = {"estimates": estimates_tree(found.estimates)}
-    if found.fit is not None:
-        given = {str(m): estimate for m, estimate in found.fit.rlct_given.items()}
-        children["rlct_given"] = estimates_tree(given)
-        children["fit"] = estimates_tree({"rlct": found.fit.rlct})
-        rest = {"multiplicity": found.fit.multiplicity, "probabilities": found.fit.probabilities}
-        children["fit"].attrs["rest"] = json.dumps(
-            rest | {"constant": found.fit.constant, "reason": found.fit.reason}, default=float
-        )
+    given = {str(m): estimate for m, estimate in found.fit.rlct_given.items()}
+    children["rlct_given"] = estimates_tree(given)
+    children["fit"] = estimates_tree({"rlct": found.fit.rlct})
+    rest = {"multiplicity": found.fit.multiplicity, "probabilities": found.fit.probabilities}
+    children["fit"].attrs["rest"] = json.dumps(
+        rest | {"constant": found.fit.constant, "reason": found.fit.reason}, default=float
+    )
     tree = xr.DataTree(xr.Dataset(values, {"nbeta": ("rung", found.nbeta)}), children=children)
     tree.attrs = {"kind": KIND, "settings": json.dumps(found.settings, default=float)} | made_by(config, target_hash)
-    tree.attrs |= {"verdict": found.verdict.status, "reasons": json.dumps(found.verdict.reasons)}
+    tree.attrs |= verdict_attrs(found.verdict)
     return write(tree, path)
 
 
 def load_free_energy(path: str | os.PathLike) -> FreeEnergy:
     """What `save_free_energy` wrote, bit for bit; raises as `load`."""
-    tree = open_datatree(path)
-    if tree.attrs.get("kind") != KIND:
-        raise ValueError(f"{path} holds no free energy; give a result that `slt free-energy` wrote.")
-    nbeta, log_evidence, mean_energy = (tree[name].to_numpy() for name in ("nbeta", "log_evidence", "mean_energy"))
-    return FreeEnergy(
-        nbeta=nbeta,
-        log_evidence=log_evidence,
-        mean_energy=mean_energy,
-        estimates=read_estimates(tree.children["estimates"].dataset),
-        fit=_fit(tree.children) if "fit" in tree.children else None,
-        verdict=Verdict(str(tree.attrs["verdict"]), tuple(json.loads(tree.attrs["reasons"]))),
-        settings=json.loads(tree.attrs["settings"]),
-    )
+    tree = open_kind(path, KIND, "free energy", "slt free-energy")
+    with reading(f"The free energy of {path}"):
+        nbeta, log_evidence, mean_energy = (tree[name].to_numpy() for name in ("nbeta", "log_evidence", "mean_energy"))
+        return FreeEnergy(
+            nbeta=nbeta,
+            log_evidence=log_evidence,
+            mean_energy=mean_energy,
+            estimates=read_estimates(tree.children["estimates"].to_dataset(inherit=False)),
+            fit=_fit(tree.children),
+            verdict=read_verdict(tree),
+            settings=json.loads(tree.attrs["settings"]),
+        )
 
 
 def _fit(children: Any) -> RlctFit:
     rest = json.loads(children["fit"].attrs["rest"])
+    given = read_estimates(children["rlct_given"].to_dataset(inherit=False))
     return RlctFit(
-        rlct=read_estimates(children["fit"].dataset)["rlct"],
+        rlct=read_estimates(children["fit"].to_dataset(inherit=False))["rlct"],
         multiplicity=rest["multiplicity"],
         probabilities={int(m): p for m, p in rest["probabilities"].items()},
-        rlct_given={int(m): estimate for m, estimate in read_estimates(children["rlct_given"].dataset).items()},
+        rlct_given={int(m): estimate for m, estimate in given.items()},
         constant=rest["constant"],
         reason=rest["reason"],
     )

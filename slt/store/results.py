@@ -10,25 +10,26 @@ verdicts along the dimension in which the points differ, "localization" or "chec
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import arviz_base
-import jax
 import numpy as np
 import xarray as xr
 
 from slt._types import Estimate
 from slt.draws import Draws, Result, Verdict
-from slt.store.files import ENDS, check_output, made_by, open_datatree, write
+from slt.store.files import check_output, made_by, open_datatree, read_verdict, reading, verdict_attrs, write
+from slt.store.naming import array, columns_of, numbers, read_numbers, safe_name
+from slt.store.positions import named_leaves, read_positions
 
-FORMAT = "slt-result-1"
-STATS = ("loss", "acceptance_rate", "diverging")
+FORMAT = "slt-result-3"
+STATS = ("loss", "acceptance_rate")
 
 
 def save(
-    results: Sequence[Result],
+    results: Result | Sequence[Result],
     path: str | os.PathLike,
     *,
     config: str = "",
@@ -51,7 +52,8 @@ def save(
         ValueError: no results, or an unknown suffix.
     """
     path = check_output(path, overwrite=overwrite)
-    return write(to_datatree(results, config=config, target_hash=target_hash, coordinate=coordinate), path)
+    several = [results] if isinstance(results, Result) else results
+    return write(to_datatree(several, config=config, target_hash=target_hash, coordinate=coordinate), path)
 
 
 def load(path: str | os.PathLike) -> list[Result]:
@@ -59,7 +61,7 @@ def load(path: str | os.PathLike) -> list[Result]:
 
     Raises:
         FileNotFoundError: nothing at the path.
-        ValueError: unknown suffix, unreadable, or not written by `save`.
+        ValueError: unknown suffix, unreadable, damaged, changed since, or not written by `save`.
     """
     return from_datatree(open_datatree(path))
 
@@ -70,6 +72,8 @@ def to_datatree(
     """One ArviZ tree, or for several results a root with the trees "point_0", ...; arguments as `save`."""
     if not results:
         raise ValueError("to_datatree: there are no results; give at least one.")
+    if any(not isinstance(result, Result) for result in results):
+        raise ValueError("to_datatree: something among the results is no Result; give what an estimate returned.")
     trees = [_tree(result) for result in results]
     children = {f"point_{i}": tree for i, tree in enumerate(trees)}
     root = trees[0] if len(trees) == 1 else xr.DataTree(_along(results, coordinate), children=children)
@@ -84,45 +88,42 @@ def from_datatree(tree: xr.DataTree) -> list[Result]:
     Containers in positions: dicts and lists come back as such, tuples as lists, any other node as a dict.
 
     Raises:
-        ValueError: the tree is not one of ours.
+        ValueError: the tree is not one of ours, or lacks a part.
     """
     found = tree.attrs.get("slt_format")
     if found != FORMAT:
         raise ValueError(f"This is no stored result of slt (slt_format: {found}; due: {FORMAT}); give one of ours.")
-    count = int(tree.attrs["num_points"])
-    return [_result(tree)] if count == 1 else [_result(tree.children[f"point_{i}"]) for i in range(count)]
+    with reading("The stored result"):
+        count = int(tree.attrs["num_points"])
+        return [_result(tree)] if count == 1 else [_result(tree.children[f"point_{i}"]) for i in range(count)]
 
 
 def _tree(result: Result) -> xr.DataTree:
     draws = result.draws
+    stats = {name: np.asarray(getattr(draws, name)) for name in STATS}
     groups: dict[str, dict[str, Any]] = {
-        "sample_stats": {name: np.asarray(getattr(draws, name)) for name in STATS},
+        # numbers, as arviz_stats.summary takes differences; arviz_plots would index by numbers of the name "diverging"
+        "sample_stats": stats | {"divergent": np.asarray(draws.diverging, np.int8)},
         "warmup_sample_stats": {"loss": np.asarray(draws.warmup_loss)},
         "constant_data": {"first_divergence": draws.first_divergence, "num_gradients": draws.num_gradients},
     }
-    leaves = _named_leaves(draws.positions)
+    leaves = named_leaves(draws.positions)
     if leaves:
-        groups["posterior"] = {name: leaf for name, (_, leaf) in leaves.items()}
+        groups["posterior"] = {name: leaf for name, (leaf, _) in leaves.items()}
     if draws.log_likelihood is not None:
         groups["log_likelihood"] = {"obs": draws.log_likelihood}
     dims = {"first_divergence": ["chain"], "obs": ["datum"]}
     tree = arviz_base.from_dict(groups, dims=dims, save_warmup=True, check_conventions=False)
-    for name, (steps, _) in leaves.items():
-        tree["posterior"][name].attrs["path"] = json.dumps(steps)
+    for name, (_, attrs) in leaves.items():
+        tree["posterior"][name].attrs |= attrs
     if result.pointwise is not None:
-        tree["pointwise"] = _per_datum(result.pointwise)
-    tree["constant_data"].attrs |= {"settings": json.dumps(list(result.settings))}
-    tree["constant_data"].attrs |= {name: _plain(value) for name, value in result.settings.items()}
+        tree["pointwise"] = numbers({name: ("datum", np.asarray(x)) for name, x in result.pointwise.items()})
+    tree["constant_data"].attrs["settings"] = json.dumps(result.settings, default=_plain)
     tree["estimates"] = estimates_tree(result.estimates)
     tree["estimates"].attrs["refused"] = json.dumps(result.refused)
-    tree["diagnostics"] = _numbers(result.diagnostics, result.diagnostics)
-    tree.attrs = {"verdict": result.verdict.status, "reasons": json.dumps(result.verdict.reasons)}
+    tree["diagnostics"] = numbers({name: np.float64(value) for name, value in result.diagnostics.items()})
+    tree.attrs = verdict_attrs(result.verdict)
     return tree
-
-
-def _per_datum(values: Mapping[str, np.ndarray]) -> xr.DataTree:
-    variables = {name: ("datum", np.asarray(value)) for name, value in values.items()}
-    return xr.DataTree(xr.Dataset(variables, attrs={"names": json.dumps(list(values))}))
 
 
 def _along(results: Sequence[Result], coordinate: str) -> xr.Dataset:
@@ -130,93 +131,62 @@ def _along(results: Sequence[Result], coordinate: str) -> xr.Dataset:
     refused = [result.refused or {} for result in results]
     judged = dict.fromkeys(name for refusals in refused for name in refusals)
     rows = [
-        {name + end: x for name, e in result.estimates.items() for end, x in zip(ENDS, e, strict=True)}
-        | result.diagnostics
-        | {"verdict": result.verdict.status}
-        | {f"{name}_verdict": refusals[name].status if name in refusals else "converged" for name in judged}
+        {("estimate", name, end): x for name, e in result.estimates.items() for end, x in columns_of(e)}
+        | {("diagnostic", name, ""): x for name, x in result.diagnostics.items()}
+        | {("verdict", "verdict", ""): result.verdict.status}
+        | {("verdict", f"{name}_verdict", ""): _status(refusals, name) for name in judged}
         for result, refusals in zip(results, refused, strict=True)
     ]
-    shared = [name for name in rows[0] if all(name in row for row in rows)]
+    along = safe_name(coordinate, set())
+    variables: dict[str, Any] = {}
+    for kind, name, end in rows[0]:
+        if all((kind, name, end) in row for row in rows):
+            column = [row[kind, name, end] for row in rows]
+            variables[safe_name(name + end, {along, *variables})] = (along, column, {"name": name + end})
     values = [result.settings.get(coordinate, i) for i, result in enumerate(results)]
-    return xr.Dataset({name: (coordinate, [row[name] for row in rows]) for name in shared}, {coordinate: values})
+    return xr.Dataset(variables, {along: values})
+
+
+def _status(refusals: Mapping[str, Verdict], name: str) -> str:
+    return refusals[name].status if name in refusals else "converged"
 
 
 def estimates_tree(estimates: Mapping[str, Estimate]) -> xr.DataTree:
     """Value, error and its degrees of freedom of each; `read_estimates` is its inverse."""
-    return _numbers({name + end: x for name, e in estimates.items() for end, x in zip(ENDS, e, strict=True)}, estimates)
+    return numbers({name: tuple(map(np.float64, estimate)) for name, estimate in estimates.items()})
 
 
 def read_estimates(tree: xr.Dataset) -> dict[str, Estimate]:
     """Estimates by name, in their order."""
-    names = json.loads(tree.attrs["names"])
-    return {name: Estimate(*(float(tree[name + end]) for end in ENDS)) for name in names}
-
-
-def _numbers(values: Mapping[str, float], names: Iterable[str]) -> xr.DataTree:
-    """Scalars in float64, with the order of the names, which zarr does not keep."""
-    variables = {name: np.float64(value) for name, value in values.items()}
-    return xr.DataTree(xr.Dataset(variables, attrs={"names": json.dumps(list(names))}))
+    return {name: Estimate(*map(float, columns)) for name, columns in read_numbers(tree).items()}
 
 
 def _result(tree: xr.DataTree) -> Result:
-    groups = {name: child.dataset for name, child in tree.children.items()}
-    constants, estimates, diagnostics = (groups[name] for name in ("constant_data", "estimates", "diagnostics"))
+    groups = {name: child.to_dataset(inherit=False) for name, child in tree.children.items()}
+    constants, estimates, stats = (groups[name] for name in ("constant_data", "estimates", "sample_stats"))
+    chain_draw = ("chain", "draw")
     draws = Draws(
-        **{name: groups["sample_stats"][name].values for name in STATS},
-        warmup_loss=groups["warmup_sample_stats"]["loss"].values,
-        first_divergence=constants["first_divergence"].values,
+        loss=array(stats["loss"], *chain_draw),
+        warmup_loss=array(groups["warmup_sample_stats"]["loss"], *chain_draw),
+        acceptance_rate=array(stats["acceptance_rate"], *chain_draw),
+        diverging=array(stats["divergent"], *chain_draw).astype(bool),
+        first_divergence=array(constants["first_divergence"], "chain"),
         num_gradients=int(constants["num_gradients"]),
-        positions=_positions(groups["posterior"].data_vars) if "posterior" in groups else None,
-        log_likelihood=groups["log_likelihood"]["obs"].values if "log_likelihood" in groups else None,
+        positions=read_positions(groups["posterior"].data_vars) if "posterior" in groups else None,
+        log_likelihood=array(groups["log_likelihood"]["obs"], *chain_draw) if "log_likelihood" in groups else None,
     )
     values = groups.get("pointwise")
-    refused = json.loads(estimates.attrs.get("refused", "null"))
+    refused = json.loads(estimates.attrs["refused"])
     return Result(
         estimates=read_estimates(estimates),
-        verdict=Verdict(str(tree.attrs["verdict"]), tuple(json.loads(tree.attrs["reasons"]))),
+        verdict=read_verdict(tree),
         draws=draws,
-        diagnostics={name: float(diagnostics[name]) for name in json.loads(diagnostics.attrs["names"])},
-        settings={name: _plain(constants.attrs[name]) for name in json.loads(constants.attrs["settings"])},
-        pointwise=None if values is None else {k: values[k].values for k in json.loads(values.attrs["names"])},
+        diagnostics={name: float(value) for name, (value,) in read_numbers(groups["diagnostics"]).items()},
+        settings=json.loads(constants.attrs["settings"]),
+        pointwise=None if values is None else {name: x.to_numpy() for name, (x,) in read_numbers(values).items()},
         refused=refused and {name: Verdict(status, tuple(reasons)) for name, (status, reasons) in refused.items()},
     )
 
 
-def _named_leaves(positions: Any) -> dict[str, tuple[list[str | int], np.ndarray]]:
-    """{variable name: (keys from the root, leaf)}; xarray allows no "/" in a name."""
-    named: dict[str, tuple[list[str | int], np.ndarray]] = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(positions)[0]:
-        steps: list[str | int] = [
-            step.idx if isinstance(step, jax.tree_util.SequenceKey) else jax.tree_util.keystr((step,), simple=True)
-            for step in path
-        ]
-        name = ".".join(map(str, steps)).replace("/", "_") or "position"
-        while name in named:
-            name += "_"
-        named[name] = (steps, np.asarray(leaf))
-    return named
-
-
-def _positions(variables: Mapping[Any, xr.DataArray]) -> Any:
-    root: dict[Any, Any] = {}
-    for variable in variables.values():
-        node = root
-        *parents, last = ["", *json.loads(variable.attrs["path"])]
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = variable.values
-    return _lists(root[""])
-
-
-def _lists(node: Any) -> Any:
-    """Dicts keyed by position become lists."""
-    if not isinstance(node, dict):
-        return node
-    if all(isinstance(key, int) for key in node):
-        return [_lists(node[key]) for key in sorted(node)]
-    return {key: _lists(value) for key, value in node.items()}
-
-
-def _plain(value: Any) -> str | float | int:
-    value = value.item() if hasattr(value, "item") else value
-    return int(value) if isinstance(value, bool) else value  # netCDF has no bool attributes
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,16 +1,20 @@
-"""Tables whose rows are NamedTuples of numbers and text: in a tree, and validation rows in CSV."""
+"""Tables whose rows are NamedTuples of numbers and text: in a tree, or in CSV."""
 
 import csv
+import io
+import json
 import os
+import typing
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from slt._rows import ENDS, flat, heads
 from slt._types import Estimate
-from slt.draws import ValidationRow
-from slt.store.files import ENDS, check_output, made_by, open_datatree, write
+from slt.store.files import check_output, made_by, open_datatree, reading, replacing, write
 
 FORMAT = "slt-tables-1"
 
@@ -23,7 +27,7 @@ def save_tables(
     config: str = "",
     overwrite: bool = False,
 ) -> Path:
-    """Write tables whose rows are NamedTuples of numbers and text: a group a table, a variable a column.
+    """Write tables whose rows are NamedTuples: a group a table, a variable a column, three for an `Estimate`.
 
     Args:
         tables: rows by name; an empty table is left out.
@@ -33,13 +37,7 @@ def save_tables(
         FileExistsError, ValueError: as `save`.
     """
     path = check_output(path, overwrite=overwrite)
-    tree = xr.DataTree(
-        children={
-            name: xr.DataTree(xr.Dataset({field: ("row", list(column)) for field, column in _columns(rows).items()}))
-            for name, rows in tables.items()
-            if rows
-        }
-    )
+    tree = xr.DataTree(children={name: xr.DataTree(to_dataset(rows)) for name, rows in tables.items() if rows})
     tree.attrs = {"slt_format": FORMAT, "kind": kind} | made_by(config, "")
     return write(tree, path)
 
@@ -54,18 +52,21 @@ def load_tables(path: str | os.PathLike, row_types: Mapping[str, type], *, kind:
     tree = open_datatree(path)
     if (tree.attrs.get("slt_format"), tree.attrs.get("kind")) != (FORMAT, kind):
         raise ValueError(f"{path} holds no tables of `{kind}`; give a result that it wrote.")
-    return {name: _rows(tree.children.get(name), row) for name, row in row_types.items()}
+    found = {name: tree.children.get(name) for name in row_types}
+    with reading(f"The tables of {path}"):
+        return {name: [] if table is None else _from_dataset(table, row_types[name]) for name, table in found.items()}
 
 
-def _rows(table: xr.DataTree | None, row: Any) -> list[Any]:
-    if table is None:
-        return []
-    columns = [table[field].to_numpy().tolist() for field in row._fields]
-    return [row(*values) for values in zip(*columns, strict=True)]
+def to_dataset(rows: Sequence[Any]) -> xr.Dataset:
+    """Rows of one NamedTuple as an `xarray.Dataset` along "row"; its `to_dataframe()` is the pandas table."""
+    cells = zip(*(flat(row) for row in rows), strict=True)
+    names = heads(type(rows[0]))
+    return xr.Dataset({name: ("row", list(column)) for name, column in zip(names, cells, strict=True)})
 
 
-def _columns(rows: Sequence[Any]) -> dict[str, Any]:
-    return dict(zip(rows[0]._fields, zip(*rows, strict=True), strict=True))
+def _from_dataset(table: xr.DataTree, row_type: Any) -> list[Any]:
+    columns = {head: table[head].to_numpy().tolist() for head in heads(row_type)}
+    return [_row(row_type, dict(zip(columns, cells, strict=True))) for cells in zip(*columns.values(), strict=True)]
 
 
 def stored_kind(path: str | os.PathLike) -> str:
@@ -73,18 +74,16 @@ def stored_kind(path: str | os.PathLike) -> str:
     return str(open_datatree(path).attrs.get("kind", "estimate"))
 
 
-def save_rows(rows: Sequence[ValidationRow], path: str | os.PathLike) -> None:
-    """Write validation rows as CSV, one line each, the estimate as value, mcse and dof."""
-    rest = [name for name in ValidationRow._fields if name != "estimate"]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
+def save_rows(rows: Sequence[Any], path: str | os.PathLike) -> None:
+    """Write rows as CSV, whole or not at all, one line each; an estimate is its value, mcse and dof."""
+    with replacing(Path(path)) as new, open(new, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*rest, *(f"estimate{end}" for end in ENDS)])
-        writer.writerows([*(getattr(row, name) for name in rest), *row.estimate] for row in rows)
+        writer.writerow(heads(type(rows[0])))
+        writer.writerows(flat(row) for row in rows)
 
 
-def load_rows(path: str | os.PathLike) -> list[ValidationRow]:
-    """The rows `save_rows` wrote.
+def load_rows(path: str | os.PathLike, row_type: Any) -> list[Any]:
+    """The rows `save_rows` wrote, as that NamedTuple.
 
     Raises:
         FileNotFoundError: no such file.
@@ -94,14 +93,23 @@ def load_rows(path: str | os.PathLike) -> list[ValidationRow]:
         raise FileNotFoundError(f"There is no file {path}; `slt validate --output` writes one.")
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return [_row(fields) for fields in csv.DictReader(file)]
+            text = file.read()
+        if not text.endswith("\n"):
+            raise ValueError("its last line is cut off")
+        return [_row(row_type, fields) for fields in csv.DictReader(io.StringIO(text, newline=""))]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is not a table of `slt validate` ({type(error).__name__}: {error}); give one it wrote."
         ) from error
 
 
-def _row(fields: dict[str, str]) -> ValidationRow:
-    estimate = Estimate(*(float(fields[f"estimate{end}"]) for end in ENDS))
-    kinds = {name: kind for name, kind in ValidationRow.__annotations__.items() if name != "estimate"}
-    return ValidationRow(estimate=estimate, **{name: kind(fields[name]) for name, kind in kinds.items()})
+def _row(row_type: Any, fields: Mapping[str, Any]) -> Any:
+    def read(name: str, kind: Any) -> Any:
+        if kind is Estimate:
+            return Estimate(*(float(fields[name + end]) for end in ENDS))
+        if kind is Fraction or typing.get_origin(kind) is tuple:
+            found = json.loads(fields[name])
+            return Fraction(found) if kind is Fraction else tuple(found)
+        return kind(fields[name]) if kind in (bool, int, float) else str(fields[name])
+
+    return row_type(**{name: read(name, kind) for name, kind in row_type.__annotations__.items()})

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from safetensors.numpy import save
 
 from slt._types import Batch, Key, Params
+from slt.targets.labels import check_label_form, check_labels
 from slt.targets.weights import check_finite, read_safetensors
 
 ACTIVATIONS: dict[str, Callable] = {
@@ -69,9 +70,69 @@ def mlp_apply(
 
 
 def cross_entropy(logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Float[Array, " batch"]:
-    r"""$-\log\,\mathrm{softmax}(\text{logits})_{\text{label}}$ of each datum [nats]; NaN if the label is no class."""
+    r"""$-\log\,\mathrm{softmax}(\text{logits})_{\text{label}}$ of each datum [nats]; NaN if the label is no class.
+
+    Raises:
+        ValueError: labels that are no integers or not one a row, e.g. one-hot, or fewer than two classes.
+    """
+    labels = jnp.asarray(labels)
+    check_label_form(logits.shape, labels)
+    labels = labels.astype(jnp.int32)
     losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return jnp.where(labels >= 0, losses, jnp.nan)  # an index below 0 would count from the last class
+    # an index below 0 would count from the last class
+    return jnp.where((labels >= 0) & (labels < logits.shape[-1]), losses, jnp.nan)
+
+
+def check_mlp(params: Any, activation: Any, loss: str, data: Mapping[str, Any], where: str = "mlp") -> None:
+    """Whether data fit a network of this file.
+
+    Args:
+        where: what error messages call the network, such as the path of its checkpoint.
+
+    Raises:
+        ValueError: no such network, an unknown activation or loss, inputs of another width, targets that do not fit.
+    """
+    check_architecture(params, where)
+    if activation not in list(ACTIVATIONS):
+        raise ValueError(
+            f"{where}: activation is {activation!r}; choose from {', '.join(ACTIVATIONS)}, of a file in its metadata."
+        )
+    if loss not in list(LOSSES):
+        raise ValueError(f"{where}: loss is {loss!r}; choose from {', '.join(LOSSES)}.")
+    if not isinstance(data, Mapping) or not {"inputs", "targets"} <= set(data):
+        given = sorted(map(str, data)) if isinstance(data, Mapping) else f"a {type(data).__name__}"
+        raise ValueError(f"{where}: the data are {given}; give a dict of inputs and targets.")
+    inputs, targets = data["inputs"], data["targets"]
+    width, outputs = params["layer_0"]["weight"].shape[0], params[f"layer_{len(params) - 1}"]["weight"].shape[1]
+    if np.ndim(inputs) != 2 or np.shape(inputs)[1] != width:
+        raise ValueError(
+            f"{where}: the inputs have the shape {np.shape(inputs)}, but the network takes (rows, {width}); reshape "
+            "them, or give the data that it was trained on."
+        )
+    shape = (len(inputs), outputs)
+    if loss == "cross_entropy":
+        check_labels(targets, shape, f"{where}: the labels")
+    elif np.shape(targets) not in {shape, shape[: 1 + (outputs > 1)]}:
+        raise ValueError(
+            f"{where}: the targets have the shape {np.shape(targets)} and the outputs {shape}; give as many."
+        )
+
+
+def check_architecture(params: Any, where: str) -> None:
+    """Raises ValueError unless params are those of a network of this file."""
+    layers = [params.get(f"layer_{i}", {}) for i in range(len(params))] if isinstance(params, Mapping) else [{}]
+    whole = all(isinstance(layer, Mapping) and set(layer) == {"weight", "bias"} for layer in layers)
+    shapes = [(np.shape(layer["weight"]), np.shape(layer["bias"])) for layer in layers] if whole else []
+    if (
+        not shapes
+        or any(len(w) != 2 or b != w[1:] for w, b in shapes)
+        or any(one[0][1] != two[0][0] for one, two in pairwise(shapes))
+    ):
+        names = ", ".join(sorted(map(str, params))[:5]) if isinstance(params, Mapping) else type(params).__name__
+        raise ValueError(
+            f"{where} is no network that this program made, of layer_0/weight, layer_0/bias and so on: it has {names}; "
+            "a model of another program is used in Python: slt.model_target(model, loss, data, weights=path)."
+        )
 
 
 def squared_error(outputs: Float[Array, "batch *o"], targets: Float[Array, "batch *t"]) -> Float[Array, " batch"]:
@@ -196,6 +257,13 @@ def load_checkpoint(path: str | os.PathLike) -> tuple[Params, dict[str, Any]]:
         node = params
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ValueError(
+                    f"load_checkpoint: {path} names both {parent!r} and {name!r}, an array and what lies below it; "
+                    "rename one of them."
+                )
+        if last in node:
+            raise ValueError(f"load_checkpoint: {path} names both {name!r} and something below it; rename one of them.")
         node[last] = array
     return params, metadata
 
@@ -228,6 +296,10 @@ def _check_shapes(path: str | os.PathLike, arrays: Mapping[str, Any], metadata: 
     if "widths" not in metadata:
         return
     widths = metadata["widths"]
+    if not (isinstance(widths, list) and all(isinstance(width, int) for width in widths)):
+        raise ValueError(
+            f"load_checkpoint: the widths in the metadata of {path} are {widths!r}; write a list of integers."
+        )
     want = {f"layer_{i}/weight": shape for i, shape in enumerate(pairwise(widths))}
     want |= {f"layer_{i}/bias": (width,) for i, width in enumerate(widths[1:])}
     have = {name: array.shape for name, array in arrays.items()}

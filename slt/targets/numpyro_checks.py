@@ -6,24 +6,33 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from numpyro import handlers
-from numpyro.distributions import Unit
+from numpyro.distributions import Delta, ExpandedDistribution, Independent, MaskedDistribution, Unit
 from numpyro.infer import init_to_uniform
 
 from slt._types import Key, Params
 
-MODEL_ERRORS = (ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError)
+MODEL_ERRORS = (ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError, ArithmeticError)
 """What a model raises on data that do not fit it."""
 
 
 class Sites(NamedTuple):
-    """Names of the latent and of the observed sites, the plate over the data and its length n."""
+    """Names of the latent and of the observed sites, the plate over the data and its length.
+
+    rows: those of the plate that are observed, which are the data: not those that `handlers.mask` takes out everywhere.
+    """
 
     latent: tuple[str, ...]
     observed: tuple[str, ...]
     plate: str
-    num_data: int
+    size: int
+    rows: Int[np.ndarray, " datum"]
+
+    @property
+    def num_data(self) -> int:
+        """n."""
+        return len(self.rows)
 
 
 def read_sites(model: Callable, data: tuple, named: dict[str, Any], data_plate: str | None = None) -> Sites:
@@ -32,16 +41,28 @@ def read_sites(model: Callable, data: tuple, named: dict[str, Any], data_plate: 
     Raises:
         ValueError: the model fails on the data, or is outside what `numpyro_target` takes; says what to change.
     """
-    trace = _trace(model, data, named)
+    trace, other = (_trace(model, data, named, seed) for seed in (0, 1))
     sample = {name: site for name, site in trace.items() if site["type"] == "sample"}
     latent = {name: site for name, site in sample.items() if not site["is_observed"]}
     observed = {name: site for name, site in sample.items() if site["is_observed"]}
-    _check_kinds(trace, latent, observed)
+    _check_kinds(latent, observed)
+    _check_params(model, data, named, trace)
     for name, site in sample.items():
         _check_site(name, site)
-    plate, num_data = _data_plate(latent, observed, data_plate)
-    if num_data < 3:
-        raise ValueError(f"numpyro_target: the plate {plate!r} has n = {num_data} data; at least 3 are needed.")
+    for name in observed:
+        _check_imputed(name, trace, other, latent)
+    plate, size = _data_plate(latent, observed, data_plate)
+    rows, again = (_observed_rows([t[name] for name in observed], plate) for t in (trace, other))
+    if len(rows) < 3:
+        masked = f", {size - len(rows)} more are taken out by handlers.mask" if len(rows) < size else ""
+        raise ValueError(
+            f"numpyro_target: the plate {plate!r} has n = {len(rows)} data{masked}; at least 3 are needed."
+        )
+    if not np.array_equal(rows, again):
+        raise ValueError(
+            "numpyro_target: what handlers.mask takes out depends on the parameters, so that the number of data does; "
+            "let the mask depend on the data alone."
+        )
     inside = [name for name, site in latent.items() if plate in _plates(site)]
     if inside:
         raise ValueError(
@@ -49,13 +70,13 @@ def read_sites(model: Callable, data: tuple, named: dict[str, Any], data_plate: 
             "there is no likelihood of a datum given the parameters; integrate it out (dist.MixtureSameFamily for "
             "labels, a MultivariateNormal for Gaussian factors)."
         )
-    return Sites(tuple(latent), tuple(observed), plate, num_data)
+    return Sites(tuple(latent), tuple(observed), plate, size, rows)
 
 
 def log_likelihoods(
     model: Callable, sites: Sites, values: Params, data: tuple, named: dict[str, Any]
 ) -> Float[Array, " datum"]:
-    """Sum over the observed sites of the log-likelihood of each datum [nats], at constrained values of the latents."""
+    """Sum over the observed sites of the log-likelihood of each row of the plate [nats], at values of the latents."""
     seeded = handlers.substitute(handlers.seed(model, jax.random.key(0)), data=values)
     trace = handlers.trace(seeded).get_trace(*data, **named)
     return jnp.stack([_per_datum(trace[name], sites.plate) for name in sites.observed]).sum(0)
@@ -73,9 +94,26 @@ def started_trace(model: Callable, data: tuple, named: dict[str, Any], key: Key)
     return handlers.trace(started).get_trace(*data, **named)
 
 
-def _trace(model: Callable, data: tuple, named: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _observed_rows(sites: list[dict[str, Any]], plate: str) -> np.ndarray:
+    """Numbers of the rows of the plate at which some site is observed."""
+    by_row = [np.moveaxis(_unmasked(site["fn"]), _plates(site)[plate].dim, 0) for site in sites]
+    return np.flatnonzero(np.any([seen.reshape(len(seen), -1).any(1) for seen in by_row], axis=0)).astype(np.int32)
+
+
+def _unmasked(fn: Any) -> np.ndarray:
+    """Of the batch shape: where `handlers.mask` or `.mask` leaves the log density as it is."""
+    if isinstance(fn, MaskedDistribution):
+        return np.broadcast_to(fn._mask, fn.batch_shape) & np.broadcast_to(_unmasked(fn.base_dist), fn.batch_shape)
+    if isinstance(fn, ExpandedDistribution):
+        return np.broadcast_to(_unmasked(fn.base_dist), fn.batch_shape)
+    if isinstance(fn, Independent):
+        return _unmasked(fn.base_dist).reshape((*fn.batch_shape, -1)).any(-1)
+    return np.ones(fn.batch_shape, bool)
+
+
+def _trace(model: Callable, data: tuple, named: dict[str, Any], seed: int) -> dict[str, dict[str, Any]]:
     try:
-        return started_trace(model, data, named, jax.random.key(0))
+        return started_trace(model, data, named, jax.random.key(seed))
     except MODEL_ERRORS as error:
         shapes = ", ".join(str(np.shape(leaf)) for leaf in jax.tree.leaves((data, named))) or "none"
         raise ValueError(
@@ -84,7 +122,7 @@ def _trace(model: Callable, data: tuple, named: dict[str, Any]) -> dict[str, dic
         ) from error
 
 
-def _check_kinds(trace: dict, latent: dict, observed: dict) -> None:
+def _check_kinds(latent: dict, observed: dict) -> None:
     if not observed:
         raise ValueError(
             "numpyro_target: the model has no observed site; give the data it is to condition on (obs=None makes a "
@@ -92,16 +130,65 @@ def _check_kinds(trace: dict, latent: dict, observed: dict) -> None:
         )
     if not latent:
         raise ValueError("numpyro_target: the model has no latent site, hence nothing to sample.")
-    params = [name for name, site in trace.items() if site["type"] == "param"]
-    if params:
+    halves = [
+        name
+        for name in latent
+        if name.endswith("_unobserved") and f"{name.removesuffix('_unobserved')}_observed" in observed
+    ]
+    if halves:
+        name = halves[0].removesuffix("_unobserved")
         raise ValueError(
-            f"numpyro_target: {params[0]!r} is a numpyro.param, which has no prior; make it a numpyro.sample with one."
+            f"numpyro_target: {name!r} has an obs_mask, which makes what is not observed a parameter of each datum; "
+            "write `with numpyro.handlers.mask(mask=mask):` around it instead, or leave those rows out."
         )
     discrete = [name for name, site in latent.items() if site["fn"].support.is_discrete]
     if discrete:
         raise ValueError(
             f"numpyro_target: the latent site {discrete[0]!r} is discrete; sum it out in the model, for component "
             "labels with dist.MixtureSameFamily(dist.Categorical(weights), components)."
+        )
+    for name, site in latent.items():
+        if isinstance(_base(site["fn"]), Delta):
+            raise ValueError(f"numpyro_target: the latent site {name!r} is a Delta; make it a numpyro.deterministic.")
+        if not _unmasked(site["fn"]).all():
+            raise ValueError(
+                f"numpyro_target: handlers.mask takes the prior of the latent site {name!r} away, so that it is flat; "
+                "mask observed sites alone, and give a flat prior as dist.ImproperUniform."
+            )
+
+
+def _check_params(model: Callable, data: tuple, named: dict[str, Any], trace: dict[str, dict[str, Any]]) -> None:
+    """No numpyro.param that the density depends on; those of a random_flax_module are only the shapes of its priors."""
+    params = {name: site["value"] for name, site in trace.items() if site["type"] == "param"}
+    if not params:
+        return
+    sampled = {name: site for name, site in trace.items() if site["type"] == "sample"}
+    values = {name: site["value"] for name, site in sampled.items() if not site["is_observed"]}
+    moved = handlers.substitute(model, data=values | jax.tree.map(lambda a: a + 1.0, params))
+    other = handlers.trace(handlers.seed(moved, jax.random.key(0))).get_trace(*data, **named)
+    for name, site in sampled.items():
+        if not jnp.array_equal(_log_prob(site), _log_prob(other[name])):
+            raise ValueError(
+                f"numpyro_target: {next(iter(params))!r} is a numpyro.param, which has no prior; make it a "
+                "numpyro.sample with one."
+            )
+
+
+def _log_prob(site: dict[str, Any]) -> Array:
+    return site["fn"].log_prob(site["value"])
+
+
+def _check_imputed(name: str, trace: dict, other: dict, latent: dict) -> None:
+    """No entry of an observation may be the value of a latent: it would be a parameter that counts as a datum."""
+    first, second = (np.asarray(t[name]["value"]) for t in (trace, other))
+    moved = first != second
+    if not moved.any():
+        return
+    drawn = [np.concatenate([np.ravel(t[site]["value"]) for site in latent]) for t in (trace, other)]
+    if (np.isin(first[moved], drawn[0]) & np.isin(second[moved], drawn[1])).any():
+        raise ValueError(
+            f"numpyro_target: entries of the observation {name!r} are values of latent sites (missing data that are "
+            "imputed), parameters that would count as data; leave out the missing entries by handlers.mask, or rows."
         )
 
 
@@ -119,8 +206,13 @@ def _check_site(name: str, site: dict[str, Any]) -> None:
             f"numpyro_target: the observation {name!r} has shape {shape}, but its distribution in the plate has shape "
             f"{expected}; NumPyro would broadcast one against the other. Reshape the data, or use .to_event()."
         )
-    if site["is_observed"] and np.isnan(np.asarray(site["value"], np.float64)).any():
-        raise ValueError(f"numpyro_target: the observation {name!r} holds NaN; leave out or impute those data.")
+    if site["is_observed"] and not isinstance(_base(site["fn"]), Unit):
+        missing = np.isnan(np.asarray(site["value"], np.float64)).any()
+        if missing and not bool(jnp.isfinite(_log_prob(site)).all()):
+            raise ValueError(
+                f"numpyro_target: the observation {name!r} holds NaN; leave those data out, or take them out by "
+                "`with numpyro.handlers.mask(mask=~jnp.isnan(...)):`."
+            )
 
 
 def _base(fn: Any) -> Any:
@@ -139,7 +231,9 @@ def _data_plate(latent: dict, observed: dict, asked: str | None) -> tuple[str, i
         kind = "factor" if isinstance(_base(observed[outside[0]]["fn"]), Unit) else "observed site"
         raise ValueError(
             f"numpyro_target: the {kind} {outside[0]!r} lies in no plate, so there is no likelihood of a single datum; "
-            "write `with numpyro.plate('data', len(y)):` around it."
+            "write `with numpyro.plate('data', len(y)):` around it. A joint distribution of all data, such as a "
+            "Gaussian process or a scan over time, has none; a parameter that handlers.condition fixes is to be "
+            "written into the model as a number."
         )
     if asked is not None and asked not in shared:
         raise ValueError(

@@ -7,32 +7,40 @@ Positions are unconstrained, through NumPyro's own bijections; the model's prior
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 from numpyro import handlers
 from numpyro.infer import MCMC
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
+from slt._options import checked
 from slt._types import Key, Params, Scalar
+from slt.targets.columns import as_array, check_values, loss_dtype
 from slt.targets.inputs import check_temperature, dot, size
-from slt.targets.numpyro_checks import MODEL_ERRORS, Sites, log_likelihoods, read_sites, started_trace
-from slt.targets.polish import polish
-from slt.targets.priors import gaussian_prior
-from slt.targets.target import Target, loss_target
+from slt.targets.loss import trace
+from slt.targets.numpyro_checks import Sites, log_likelihoods, read_sites, started_trace
+from slt.targets.numpyro_minimum import find_minimum, no_mode
+from slt.targets.numpyro_rows import cut_rows
+from slt.targets.prior import model_prior
+from slt.targets.target import Target, loss_target, posterior_energy, with_losses
 
-CANDIDATES, STARTS = 64, 4
-"""Draws of the prior from which the search for the minimum may start, and how many of them it starts from."""
+DRAWS, DRAWN = 4000, 4_000_000
+"""Draws of a prior that are looked at, and numbers in them."""
+ROUNDED = 1e-3
+"""Share of draws rounded to an end of their support, as of Beta(0.1, 0.1), above which a prior is not drawn from."""
 
 
 class Bound(NamedTuple):
     """A model with its data: everything as a function of unconstrained positions.
 
     data: pytree of leading length n; rows of it are what `log_likelihood(u, rows)` takes. log_prior: with the Jacobian.
-    draw_prior: None where the prior is improper; draw_start: a place to search from, always there.
+    draw_prior: None where the prior is improper, or as `undrawn` says. draw_start: where to search from, always there.
     """
 
     sites: Sites
@@ -41,7 +49,9 @@ class Bound(NamedTuple):
     log_prior: Callable[[Params], Scalar]
     draw_prior: Callable[[Key], Params] | None
     draw_start: Callable[[Key], Params]
+    constrain: Callable[[Params], Params]
     unconstrain: Callable[[Params], Params]
+    undrawn: str
 
 
 def as_target(
@@ -71,6 +81,7 @@ def as_target(
     return numpyro_target(target, *data, **named)
 
 
+@checked
 def numpyro_target(
     model: Callable,
     *data: Any,
@@ -97,6 +108,7 @@ def numpyro_target(
         ValueError: no plate over the data, latent sites that are discrete or as many as the data, subsampling, scaled
             sites, data that do not fit the model.
     """
+    data, named_data = _arguments(data, named_data)
     bound = bind(model, data, named_data, data_plate)
     n = bound.sites.num_data
     beta = check_temperature(inverse_temperature, n)
@@ -104,21 +116,19 @@ def numpyro_target(
     def loss(u: Params, rows: Any) -> Array:
         return -bound.log_likelihood(u, rows)
 
-    center = _find_minimum(bound, n * beta) if minimum is None else _given_minimum(bound, minimum)
+    center, flaw = _minimum(bound, n * beta) if minimum is None else (_given_minimum(bound, minimum), "")
     base = loss_target(loss, center, bound.data, inverse_temperature=beta, localization=localization)
-    log_prior, draw_prior, log_weight = _localised(bound, center, base.localization)
-
-    def energy(u: Params, batch: Any) -> Scalar:
-        return n * beta * base.loss(u, batch) - log_prior(u)
-
+    draw = bound.draw_prior and trace(bound.draw_prior, (jax.random.key(0),))
+    log_prior, gamma = trace(bound.log_prior, (center,)), base.prior.localization
+    prior = model_prior(log_prior, draw, center, gamma, undrawn=bound.undrawn)
+    energy = Partial(posterior_energy, base.loss, prior.log_density, jnp.asarray(n * beta))
     force = jax.jit(jax.grad(energy))(center, base.data)
     return base._replace(
         energy=energy,
-        log_prior=log_prior,
-        draw_prior=draw_prior,
-        log_weight=log_weight,
-        precision=base.localization + _curvature(bound.log_prior, center),
+        prior=prior,
         gradient_norm=float(jnp.sqrt(dot(force, force))) / (n * beta),
+        read=partial(_read_test, model, (data, named_data), bound, center),
+        flaw=flaw,
     )
 
 
@@ -138,7 +148,7 @@ def numpyro_log_likelihood(mcmc: MCMC, *, data_plate: str | None = None) -> Floa
     shape = next(iter(draws.values())).shape[:2]
     flat = jax.tree.map(lambda a: a.reshape((-1, *a.shape[2:])), draws)
     values = jax.lax.map(lambda w: log_likelihoods(model, sites, w, data, named), flat, batch_size=64)
-    return np.asarray(values).reshape((*shape, sites.num_data))
+    return np.asarray(values)[:, sites.rows].reshape((*shape, sites.num_data))
 
 
 def bind(model: Callable, data: tuple, named: dict[str, Any], data_plate: str | None = None) -> Bound:
@@ -157,29 +167,34 @@ def bind(model: Callable, data: tuple, named: dict[str, Any], data_plate: str | 
     def unconstrain(w: Params) -> Params:
         return unconstrain_fn(seeded, data, named, w)
 
-    def values(trace: dict[str, Any]) -> Params:
-        return unconstrain({name: trace[name]["value"] for name in sites.latent})
+    def values(seen: dict[str, Any]) -> Params:
+        return unconstrain({name: seen[name]["value"] for name in sites.latent})
+
+    def draw_once(key: Key) -> Params:
+        return values(handlers.trace(handlers.seed(model, key)).get_trace(*data, **named))
 
     def draw(key: Key) -> Params:
         """A second draw where the first was rounded to the end of its support."""
-        traces = (handlers.trace(handlers.seed(model, k)).get_trace(*data, **named) for k in jax.random.split(key))
-        first, second = map(values, traces)
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(first)]))
-        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), first, second)
+        first, second = map(draw_once, jax.random.split(key))
+        return jax.tree.map(lambda a, b: jnp.where(_is_finite(first), a, b), first, second)
 
     def start(key: Key) -> Params:
         return values(started_trace(model, data, named, key))
 
     proper = _can_be_drawn(draw)
-    rows, likelihood = _by_rows(model, sites, data, named, constrain, start(jax.random.key(0)))
+    rounded = _check_draws(draw_once) if proper else 0.0
+    points = [start(jax.random.key(seed)) for seed in (0, 1)]
+    rows, likelihood = cut_rows(model, sites, data, named, constrain, points)
     return Bound(
         sites=sites,
         data=rows,
         log_likelihood=likelihood,
         log_prior=lambda u: -jnp.asarray(potential_energy(prior_alone, data, named, u)),
-        draw_prior=draw if proper else None,
+        draw_prior=draw if proper and rounded < ROUNDED else None,
         draw_start=draw if proper else start,
+        constrain=constrain,
         unconstrain=unconstrain,
+        undrawn=f"rounded to an end of its support in {rounded:.1%} of its draws" if rounded else "improper",
     )
 
 
@@ -188,115 +203,113 @@ def _can_be_drawn(draw: Callable) -> bool:
         jax.eval_shape(draw, jax.random.key(0))
     except NotImplementedError:
         return False
+    except jax.errors.JAXTypeError as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(
+            f"numpyro_target: the model computes with jax.numpy what must be known beforehand, such as a number of "
+            f"groups; compute that with NumPy on NumPy arrays, np.unique in place of jnp.unique. ({first})"
+        ) from error
     return True
 
 
-def _by_rows(
-    model: Callable, sites: Sites, data: tuple, named: dict[str, Any], constrain: Callable, point: Params
-) -> tuple[Any, Callable]:
-    """(rows, log_likelihood(u, rows)): rows of the arrays of length n where that works, row numbers otherwise."""
-    leaves, treedef = jax.tree.flatten((data, named))
-    long = [isinstance(a, jax.Array | np.ndarray) and a.ndim > 0 and len(a) == sites.num_data for a in leaves]
-
-    def cut(u: Params, rows: Any) -> Array:
-        rest = iter(rows)
-        filled = [next(rest) if is_long else leaf for leaf, is_long in zip(leaves, long, strict=True)]
-        return log_likelihoods(model, sites, constrain(u), *treedef.unflatten(filled))
-
-    def whole(u: Params, rows: Any) -> Array:
-        return log_likelihoods(model, sites, constrain(u), data, named)[rows]
-
-    arrays = [jnp.asarray(leaf) for leaf, is_long in zip(leaves, long, strict=True) if is_long]
-    numbers = jnp.arange(sites.num_data)
-    return (arrays, cut) if _agree(cut, arrays, whole, numbers, point) else (numbers, whole)
+def _is_finite(u: Params) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(u)]))
 
 
-def _agree(cut: Callable, arrays: list[Array], whole: Callable, numbers: Array, point: Params) -> bool:
-    """Whether the model on a few rows gives the likelihoods that those rows have in the model on all."""
-    some = jnp.linspace(0, len(numbers) - 1, min(5, len(numbers) - 1)).astype(int)[::-1]
-    try:
-        in_part = cut(point, [a[some] for a in arrays])
-    except MODEL_ERRORS:
-        return False
-    in_whole = whole(point, some)
-    return bool(in_part.shape == in_whole.shape and jnp.allclose(in_part, in_whole, rtol=1e-4, equal_nan=True))
-
-
-def _find_minimum(bound: Bound, nbeta: float) -> Params:
-    """The lowest minimum of the energy that Adam and L-BFGS reach from the best draws of the prior.
+def _check_draws(draw: Callable) -> float:
+    """The share of draws that are rounded to the end of a support.
 
     Raises:
-        ValueError: the energy is nowhere finite.
+        ValueError: a latent has the same value in every draw, as none of a density has.
     """
 
-    def objective(u: Params, rows: Any) -> Array:
-        return -bound.log_likelihood(u, rows) - bound.log_prior(u) / nbeta
-
-    def energy(u: Params, rows: Any) -> Scalar:
-        return nbeta * jnp.mean(objective(u, rows))
-
     @jax.jit
-    def begin(keys: Key, rows: Any) -> Params:
-        candidates = jax.vmap(bound.draw_start)(keys)
-        energies = jax.lax.map(lambda u: energy(u, rows), candidates)
-        lowest = jnp.argsort(jnp.where(jnp.isfinite(energies), energies, jnp.inf))[:STARTS]
-        return jax.tree.map(lambda a: a[lowest], candidates)
+    def look(keys: Key) -> tuple[Params, Array]:
+        draws = jax.vmap(draw)(keys)
+        return jax.tree.map(lambda a: jnp.all(a == a[0]), draws), jnp.mean(~jax.vmap(_is_finite)(draws))
 
-    @jax.jit
-    def descend(starts: Params, rows: Any) -> tuple[Params, Array]:
-        ends = jax.lax.map(lambda u: polish(objective, u, rows, learning_rate=0.03), starts)
-        return ends, jax.lax.map(lambda u: energy(u, rows), ends)
-
-    starts = begin(jax.random.split(jax.random.key(0), CANDIDATES), bound.data)
-    ends, energies = descend(starts, bound.data)
-    if not bool(jnp.isfinite(energies).any()):
+    number = int(np.clip(DRAWN // size(jax.eval_shape(draw, jax.random.key(0))), 16, DRAWS))
+    same, rounded = look(jax.random.split(jax.random.key(0), number))
+    fixed = [name for name, alike in same.items() if alike]
+    if fixed:
         raise ValueError(
-            f"numpyro_target: the energy is not finite at the best of {CANDIDATES} draws of the prior; check the data "
-            "against the support of the likelihood, or give minimum= values of all latent sites."
+            f"numpyro_target: the latent site {fixed[0]!r} has the same value in every draw of the prior, by "
+            "handlers.substitute, handlers.seed, or a key of its own; give the model without, and write a parameter "
+            "that is fixed into it as a number."
         )
-    best = int(jnp.nanargmin(energies))
-    return jax.tree.map(lambda a: a[best], ends)
+    return float(rounded)
+
+
+def _arguments(data: tuple, named: Mapping[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """Arguments of a model; a Series or masked array is an array, and no integer of one may wrap around.
+
+    Raises:
+        ValueError: as `as_array` and `fitted`; NaN is left to the model, which may mask it.
+    """
+
+    def read(value: Any, where: str) -> Any:
+        if not (hasattr(value, "shape") and hasattr(value, "dtype")) or np.ndim(value) == 0:
+            return value
+        array = as_array(value, where)
+        if bool(np.isfinite(np.asarray(array)).all()):
+            check_values(array, where)
+        # an index in int64 that one program has seen as int32 is int32 to the next, even where 64 bits are on
+        return array.astype(loss_dtype(array.dtype)) if array.dtype.kind in "iu" else array
+
+    found = tuple(read(value, f"argument {i}") for i, value in enumerate(data))
+    return found, {name: read(value, name) for name, value in named.items()}
+
+
+def _read_test(
+    model: Callable, own: tuple[tuple, dict[str, Any]], bound: Bound, center: Params, test_data: Any
+) -> tuple[Callable, Any]:
+    """Log-likelihood of other arguments of the model, and the row numbers that it takes.
+
+    Raises:
+        ValueError: arguments that are not those of the model, or sites other than its own.
+    """
+    data, named = own
+    if isinstance(test_data, Mapping):
+        positional, by_name, kept = (
+            data,
+            named | dict(test_data),
+            (*data, *(named[n] for n in named if n not in test_data)),
+        )
+    else:
+        positional = tuple(test_data) if isinstance(test_data, list | tuple) else (test_data,)
+        by_name, kept = named, tuple(named.values())
+    old = [a for a in kept if np.ndim(a) and len(a) == bound.sites.size]
+    if len(positional) != len(data) or set(by_name) != set(named) or old:
+        asked = ", ".join([*(f"argument {i}" for i in range(len(data))), *named])
+        raise ValueError(
+            f"test_data: a NumPyro model takes its own arguments, {asked}: a tuple of the positional ones or a "
+            "dict of the named "
+            "ones, all those anew that have one entry a datum."
+        )
+    positional, by_name = _arguments(positional, by_name)
+    sites = read_sites(model, positional, by_name, bound.sites.plate)
+    if set(sites.latent) != set(bound.sites.latent):
+        raise ValueError(f"test_data: with it the model has the latent sites {sites.latent}, not {bound.sites.latent}.")
+
+    def log_likelihood(u: Params, batch: Any) -> Array:
+        return log_likelihoods(model, sites, bound.constrain(u), positional, by_name)[sites.rows][batch[0]]
+
+    batch = (jnp.arange(sites.num_data), jnp.zeros(sites.num_data))
+    return with_losses(trace(log_likelihood, (center, batch)), center, batch)
+
+
+def _minimum(bound: Bound, nbeta: float) -> tuple[Params, str]:
+    """w*, and what is wrong with it where it is none."""
+    u, found = find_minimum(bound.log_likelihood, bound.log_prior, bound.draw_start, bound.data, nbeta)
+    return u, "" if found else no_mode(bound.constrain(u))
 
 
 def _given_minimum(bound: Bound, minimum: dict[str, Any]) -> Params:
     missing = set(bound.sites.latent) ^ set(minimum)
     if missing:
         raise ValueError(
-            f"numpyro_target: minimum names {', '.join(sorted(minimum)) or 'nothing'}; it needs a value of each latent "
+            f"numpyro_target: minimum names {', '.join(sorted(minimum)) or 'nothing'}; it needs a value of "
+            "each latent "
             f"site: {', '.join(bound.sites.latent)}."
         )
     return bound.unconstrain(jax.tree.map(jnp.asarray, minimum))
-
-
-def _localised(bound: Bound, center: Params, gamma: float) -> tuple[Callable, Callable | None, Callable]:
-    """Log density of the prior times the localising Gaussian, a draw of one factor, and the log of the other.
-
-    The factor to draw from is the one whose draws the other weights more evenly.
-    """
-    if gamma == 0:
-        return bound.log_prior, bound.draw_prior, lambda u: jnp.zeros(())
-    gaussian, draw_gaussian = gaussian_prior(center, gamma)
-    assert draw_gaussian is not None
-
-    def log_prior(u: Params) -> Scalar:
-        return bound.log_prior(u) + gaussian(u)
-
-    if bound.draw_prior is not None and _evenness(bound.draw_prior, gaussian) > _evenness(
-        draw_gaussian, bound.log_prior
-    ):
-        return log_prior, bound.draw_prior, gaussian
-    return log_prior, draw_gaussian, bound.log_prior
-
-
-def _evenness(draw: Callable, log_weight: Callable) -> float:
-    """Effective sample size of 500 weighted draws."""
-    keys = jax.random.split(jax.random.key(1), 500)
-    weights = jax.nn.softmax(jax.jit(jax.vmap(lambda key: log_weight(draw(key))))(keys))
-    return float(1 / jnp.sum(weights**2))
-
-
-def _curvature(log_prior: Callable, center: Params) -> float:
-    """Mean curvature of the prior at w*, by one Hutchinson probe; exact where its coordinates are independent."""
-    signs = jax.tree.map(jnp.ones_like, center)
-    along = jax.jvp(jax.grad(log_prior), (center,), (signs,))[1]
-    return max(0.0, -float(dot(signs, along)) / size(center))

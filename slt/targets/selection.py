@@ -17,9 +17,21 @@ SLICED = re.compile(r"(?P<glob>.+)\[(?P<index>[-\d:, ]*:[-\d:, ]*)\]")
 
 
 def named_leaves(tree: Any) -> tuple[dict[str, Any], Callable[[dict[str, Any]], Any]]:
-    """Leaves by slash-joined path, and the function that puts such leaves back into the tree."""
+    """Leaves by slash-joined path, and the function that puts such leaves back into the tree.
+
+    Raises:
+        ValueError: two leaves of one name, such as those of {"a/b": ..., "a": {"b": ...}}.
+    """
     leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
     names = ["/".join(_word(key) for key in path) for path, _ in leaves]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        where = " and ".join(
+            jax.tree_util.keystr(path) for (path, _), n in zip(leaves, names, strict=True) if n == twice[0]
+        )
+        raise ValueError(
+            f"params: {where} are both named {twice[0]!r}; names join keys by a slash, so rename one of them."
+        )
     named = dict(zip(names, (leaf for _, leaf in leaves), strict=True))
     return named, lambda values: treedef.unflatten([values[name] for name in names])
 
@@ -49,7 +61,7 @@ def select(loss: Callable, params: Params, trainable: Selection) -> tuple[Callab
     def restricted(free: Params, rows: Any) -> Array:
         full = dict(named)
         for key, (name, index) in chosen.items():
-            full[name] = free[key] if index is ... else full[name].at[index].set(free[key])
+            full[name] = free[key] if index is ... else full[name].astype(free[key].dtype).at[index].set(free[key])
         return loss(rebuild(full), rows)
 
     return restricted, {
@@ -103,7 +115,9 @@ def _check_disjoint(chosen: dict[str, tuple[str, Any]], named: dict[str, Any]) -
                     f"trainable: {key!r} does not fit the shape {count.shape} of {name} ({error})."
                 ) from None
             if part.size == 0:
-                raise ValueError(f"trainable: {key!r} is empty; {name} has the shape {count.shape}.")
+                raise ValueError(
+                    f"trainable: {key!r} is empty; {name} has the shape {count.shape}: give a slice of that."
+                )
             count[chosen[key][1]] += 1
         if count.max() > 1:
             raise ValueError(f"trainable: slices of {name} overlap; every entry may be sampled once.")

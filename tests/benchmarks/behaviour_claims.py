@@ -19,9 +19,9 @@ from geometry import xor
 from geometry.matrices import classifier
 
 from slt.geometry.behaviour import behaviour_manifold, behavioural_gradients, flat_dimensions, rank_claim
-from slt.geometry.information import information_loss
 from slt.geometry.operators import gauss_newton, mlp_network
 from slt.geometry.rank import numerical_rank, symmetric_rank
+from slt.studies.information import information_loss
 from slt.targets.networks import mlp_init, mlp_loss, train
 
 
@@ -109,7 +109,7 @@ def information(figures: Path | None) -> None:
     for title, report in reports.items():
         show(title, report)
     if figures:
-        from slt.plotting import plot_rank_by_layer
+        from slt.report.plots import plot_rank_by_layer
 
         figures.mkdir(parents=True, exist_ok=True)
         for i, report in enumerate(reports.values()):

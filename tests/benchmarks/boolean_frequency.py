@@ -14,6 +14,8 @@ import os
 import time
 from pathlib import Path
 
+from asked import words
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: more threads only wait for each other
 
 import jax
@@ -21,10 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from slt.geometry.volume import Prior, log_fuzzy_ellipsoid
-from slt.pac_bayes.function_space import boolean_inputs
-from slt.rashomon import ensemble_llc, equipartition, frequencies, rank_correlation
-from slt.rashomon.minima import Minima, find_minima
+from slt.geometry.volume import log_fuzzy_ellipsoid
+from slt.studies.function_space import boolean_inputs
+from slt.studies.rashomon import ensemble_llc, equipartition, frequencies, rank_correlation
+from slt.studies.rashomon.minima import Minima, find_minima
+from slt.targets.gaussian import Gaussian
 from slt.targets.networks import mlp_apply, mlp_init, mlp_loss
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -66,7 +69,7 @@ def measures(minima: Minima, data: dict, activation: str, good: np.ndarray) -> d
     for i, w in enumerate(points):
         log_det[i] = np.sum(np.log(np.sort(np.abs(eigenvalues[i]))[zeros[i] :]))
         values, vectors = np.linalg.eigh(np.asarray(hessian(w)))
-        prior = Prior(SCALE, vectors.T @ w)
+        prior = Gaussian(-vectors.T @ w, SCALE)
         bits[i] = -log_fuzzy_ellipsoid(np.maximum(values, 0), prior, threshold=LEVEL) / math.log(2)
     with jax.enable_x64(False):
         params = jax.tree.map(lambda a: jnp.asarray(a[good], jnp.float32), minima.params)
@@ -146,6 +149,7 @@ def against_width() -> dict:
 
 
 def main() -> None:
+    words(__doc__)
     cpu = time.process_time()
     with jax.enable_x64(True):
         result = {"tasks": {name: one_task(name, *case) for name, case in TASKS.items()}}

@@ -3,9 +3,9 @@
 PYTHONPATH=.:tests python tests/benchmarks/bound_validity.py [data sets, 5000 by default]
 """
 
-import sys
 import time
 
+from asked import words
 from simulated_bounds import SCENARIOS, planted, violations
 
 DELTA = 0.05
@@ -30,4 +30,4 @@ def main(num_sets: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5000)
+    main(int((words(__doc__, "DATA_SETS") or [5000])[0]))

@@ -13,13 +13,16 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from asked import words
 from rich.console import Console
 
-from slt.estimate import estimate_llc
-from slt.pac_bayes.laws import flat_loss, gaussian_law, mlp_law, unflatten
-from slt.pac_bayes.smoothing import codimension, codimension_curve, end_to_end, linearised_kl, smoothed_kl
-from slt.plotting import plot_codimension
-from slt.tables import codimension_table
+from slt._types import Estimate
+from slt.estimate.llc import estimate_llc
+from slt.pac_bayes.laws import flat_loss, mlp_law, unflatten
+from slt.report.plots.base import BLUE, GREY, VERMILION, new_figure
+from slt.report.tables.base import Column, plus_minus, table
+from slt.studies.smoothing import codimension, codimension_curve, end_to_end, linearised_kl, smoothed_kl
+from slt.targets.gaussian import gaussian_law
 from slt.targets.networks import mlp_init, mlp_loss
 from slt.targets.target import loss_target
 
@@ -90,7 +93,56 @@ def network_rows(widths=(2, 3, 4, 6, 8), estimated=(2, 8)):
         yield row
 
 
+def codimension_table(rows):
+    """Slope of KL in ln(1/s) beside the Hessian's rank and twice the learning coefficient.
+
+    Args:
+        rows: with "name", "parameters", "codimension", "error", "window", "status", "hessian_rank", "twice_llc" and
+            "twice_llc_error".
+    """
+
+    def twice(row):
+        return "–" if row["twice_llc"] is None else plus_minus(Estimate(row["twice_llc"], row["twice_llc_error"]))
+
+    columns = [
+        Column("minimum", lambda row: row["name"], "whole"),
+        Column("d", lambda row: row["parameters"]),
+        Column("slope", lambda row: Estimate(row["codimension"], row["error"])),
+        Column("s from–to", lambda row: "{:.1g}–{:.1g}".format(*row["window"])),
+        Column("Hessian rank", lambda row: row["hessian_rank"]),
+        Column("2λ", twice),
+        Column("", lambda row: row["status"], "text"),
+    ]
+    return table("Codimension by smoothing (slope of KL in ln(1/s))", columns, rows)
+
+
+def plot_codimension(rows):
+    """Slope of KL in ln(1/s) against s; dashes: Hessian rank, dots: twice the learning coefficient.
+
+    Args:
+        rows: with "name", "scales", "local", "hessian_rank" and "twice_llc" (or None).
+    """
+    count = -(-len(rows) // 3)
+    figure, axes = new_figure(count, height=2.1 * count + 0.6, ncols=3, sharex=True)
+    for ax, row in zip(np.ravel(axes), rows, strict=False):
+        ax.plot(row["scales"], row["local"], color=BLUE, label="slope of KL")
+        ax.axhline(row["hessian_rank"], color=VERMILION, ls="--", label="Hessian rank")
+        if row["twice_llc"] is not None:
+            ax.axhline(row["twice_llc"], color="black", ls=":", label="2λ")
+        ax.axvspan(*row["window"], color=GREY, alpha=0.15, lw=0, label="window" if row["status"] == "plateau" else None)
+        ax.set(xscale="log", ylim=(0, None))
+        ax.set_title(row["name"], fontsize="small")
+    for ax in np.ravel(axes)[len(rows) :]:
+        ax.set_visible(False)
+    figure.supxlabel("smoothing s [prior std]")
+    figure.supylabel("−dKL/d ln s")
+    handles = {label: h for ax in np.ravel(axes) for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, frameon=False)
+    return figure
+
+
 def main() -> None:
+    words(__doc__)
     rows = []
     for part in (potential_rows(), network_rows()):
         for row in part:

@@ -8,7 +8,6 @@ Run: python tests/benchmarks/comparison.py [case[:measure,...] ...]
 
 import fcntl
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,17 +15,18 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from asked import words
 from rich.console import Console
 
 import slt
-from slt.comparison.measures import COMPUTATIONS
-from slt.draws import COMPARISON_ROWS, Comparison
-from slt.experiment import subjects_of
+from slt.app.experiment import subjects_of
+from slt.catalogue.theorems import reduced_rank_rlct
+from slt.estimate.comparison.measures import COMPUTATIONS
+from slt.estimate.comparison.rows import COMPARISON_ROWS, Comparison
 from slt.geometry.operators import network
-from slt.rashomon import settle, spectra, train_ensemble
-from slt.tables import comparison_table
+from slt.report.tables import comparison_table
+from slt.studies.rashomon import settle, spectra, train_ensemble
 from slt.targets.networks import mlp_apply, mlp_init, mlp_loss
-from slt.targets.rlct import reduced_rank_rlct
 
 RESULT = Path(__file__).with_suffix(".json")
 DIGITS = RESULT.parents[2] / "data" / "digits_mlp.safetensors"
@@ -54,7 +54,7 @@ def reduced_rank(inputs=3, hidden=2, outputs=3, rank=1, num_data=20):
     )
     law = reduced_rank_rlct(inputs, hidden, outputs, rank)
     known = {"λ, exact": float(law[0]), "m, exact": float(law[1])}
-    return slt.Subject(target, network(output, half_square, point, rows), known=known)
+    return slt.estimate.Subject(target, network(output, half_square, point, rows), known=known)
 
 
 def xor_minima(width=4, num_runs=200):
@@ -79,7 +79,7 @@ def xor_minima(width=4, num_runs=200):
         i = np.flatnonzero(flat)[np.flatnonzero(rank == r)[0]]
         point = jax.tree.map(lambda a, i=i: jnp.asarray(a[i], jnp.float32), params)
         rows = jax.tree.map(lambda a: np.asarray(a, np.float32), XOR)
-        subjects[int(r)] = slt.mlp_subject(
+        subjects[int(r)] = slt.estimate.mlp_subject(
             point, rows, activation="relu", loss="squared_error", inverse_temperature=250.0, localization=1.0,
             errors=lambda w, rows: (mlp_sign(w, rows) != rows["targets"][:, 0]).astype(jnp.float32),
             known={"frequency": float(np.mean(rank == r))},
@@ -92,8 +92,8 @@ def mlp_sign(w, rows):
 
 
 BUILDERS = {
-    "regular": lambda: {"regular quadratic": slt.potential_subject("quad_r2_d2")},
-    "crossing": lambda: {"x²y²": slt.potential_subject("x2y2")},
+    "regular": lambda: {"regular quadratic": slt.estimate.potential_subject("quad_r2_d2")},
+    "crossing": lambda: {"x²y²": slt.estimate.potential_subject("x2y2")},
     "xor": lambda: {f"XOR, rank H = {r}": subject for r, subject in list(xor_minima().items())[:2]},
     "reduced": lambda: {"reduced rank 3-2-3": reduced_rank()},
     "digits": lambda: {"digits": subjects_of([str(DIGITS)])[0]["digits_mlp"]},
@@ -153,7 +153,7 @@ def add(found):
 
 def main():
     """Arguments: cases, and after a colon the measures of one, e.g. digits:llc,criteria."""
-    for argument in sys.argv[1:] or BUILDERS:
+    for argument in words(__doc__, "CASE[:MEASURE,...]") or BUILDERS:
         case, _, measures = argument.partition(":")
         cpu = time.process_time()
         for name, subject in BUILDERS[case]().items():

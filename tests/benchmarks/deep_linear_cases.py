@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from slt.targets.rlct import deep_linear_rlct
+from slt.catalogue.theorems import deep_linear_rlct
 
 NUM_DATA = 100_000
 NBETA = NUM_DATA / np.log(NUM_DATA)

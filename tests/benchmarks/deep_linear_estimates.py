@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from deep_linear_cases import BATCH_SIZE, LOCALIZATION, Case, dataset, select_cases
 
-from slt.estimate import estimate_llc
+from slt.estimate.llc import estimate_llc
 from slt.targets.target import Target, loss_target
 
 HERE = Path(__file__).parent

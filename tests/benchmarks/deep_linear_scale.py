@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slt.estimate import estimate_llc
-from slt.targets.rlct import deep_linear_rlct
+from slt.catalogue.theorems import deep_linear_rlct
+from slt.estimate.llc import estimate_llc
 from slt.targets.target import loss_target
 
 

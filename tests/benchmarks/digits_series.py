@@ -23,7 +23,8 @@ import optax
 from rich.console import Console
 
 import slt
-from slt import plotting, store, tables
+from slt import store
+from slt.report import plots, tables
 from slt.targets import networks
 from slt.targets.data import load_digits
 
@@ -77,7 +78,7 @@ def series(folder: Path, pixel: float, count: int) -> None:
     if pixel == 0:
         Console(width=140).print(tables.series_table(found.results))
         store.save(found.results, folder / "series.nc", coordinate="checkpoint", overwrite=True)
-        plotting.plot_series(found.results).savefig(folder / "series.png")
+        plots.plot_series(found.results).savefig(folder / "series.png")
 
 
 def main() -> None:

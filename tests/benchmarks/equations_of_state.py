@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from slt.estimators import criteria
-from slt.estimators.pointwise import Pointwise, summarise
 from slt.samplers.mcmc import hmc
+from slt.stats import criteria
+from slt.stats.per_datum import Pointwise, summarise
 
 N, MANY, CHAINS, BATCHES, DRAWS, THINNING = 200, 20_000, 4, 8, 40, 2
 ENTROPY = 0.5 * np.log(2 * np.pi * np.e)

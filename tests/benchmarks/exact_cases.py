@@ -1,16 +1,17 @@
 """`slt.exact_rlct` on every polynomial with a known answer: exact, upper bound or wrong, and how fast.
 
-PYTHONPATH=.:tests/targets python tests/benchmarks/exact_cases.py
+PYTHONPATH=.:tests/exact python tests/benchmarks/exact_cases.py
 """
 
 import time
 from fractions import Fraction
 
+from asked import words
 from rich.console import Console
-from test_exact import DEGENERATE, LITERATURE, OPEN, TABLE
+from test_rlct import DEGENERATE, LITERATURE, OPEN, TABLE
 
-from slt.tables.base import add_row, new_table
-from slt.targets.exact import exact_rlct
+from slt.exact.rlct import exact_rlct
+from slt.report.tables.base import Column, table
 
 
 def cases():
@@ -27,6 +28,7 @@ def cases():
 
 def main():
     """One row for each group."""
+    words(__doc__)
     rows = {}
     for group, name, K, options, rlct, multiplicity in cases():
         start = time.process_time()
@@ -35,16 +37,15 @@ def main():
         exact = found.status == "exact"
         right = (found.rlct, found.multiplicity) == (rlct, multiplicity) if exact else found.rlct >= rlct
         rows.setdefault(group, []).append((exact, right, seconds, name))
-    table = new_table("exact_rlct")
-    for head in ("group", "cases", "exact", "upper bound", "wrong", "median CPU [s]", "slowest [s]"):
-        table.add_column(head)
+    lines = []
     for group, found in rows.items():
         times = sorted(x[2] for x in found)
         exact, wrong = sum(x[0] for x in found), sum(not x[1] for x in found)
         slowest = max(found, key=lambda x: x[2])
-        cells = (len(found), exact, len(found) - exact, wrong, f"{times[len(times) // 2]:.3f}")
-        add_row(table, group, *map(str, cells), f"{slowest[2]:.2f} ({slowest[3][:24]})")
-    Console(width=120).print(table)
+        cells = (group, len(found), exact, len(found) - exact, wrong, f"{times[len(times) // 2]:.3f}")
+        lines.append((*cells, f"{slowest[2]:.2f} ({slowest[3][:24]})"))
+    heads = ("group", "cases", "exact", "upper bound", "wrong", "median CPU [s]", "slowest [s]")
+    Console(width=120).print(table("exact_rlct", [Column(head, side="whole") for head in heads], lines))
 
 
 if __name__ == "__main__":

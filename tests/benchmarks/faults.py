@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from distributed import Client, LocalCluster
 
-from slt import experiment
-from slt.config import Config, parse_config
+from slt.app import experiment
+from slt.app.config import Config, parse_config
 
 TEXT = '[model]\nbuiltin = "{}"\n[posterior]\ninverse_temperature = 1000.0\n[run]\nseed = {}\ntolerance = 0.2\n'
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from slt.evidence import estimate_free_energy
-from slt.targets.potentials import potential
+from slt.catalogue.registry import potential
+from slt.estimate.free_energy import estimate_free_energy
 from slt.targets.target import potential_target
 
 REQUIRED = (

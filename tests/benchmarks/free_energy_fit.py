@@ -11,8 +11,8 @@ import argparse
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
-from slt.estimators.free_energy import fit_rlct
-from slt.targets.potentials import Potential, potential, potentials
+from slt.catalogue.registry import Potential, potential, potentials
+from slt.stats.free_energy import fit_rlct
 
 TEMPERATURES = 10.0 ** np.arange(-1, 12.01, 0.5)
 REPLICATES = 32
@@ -46,7 +46,7 @@ def main() -> None:
             counts[key] += value
         if wrong or not covered:
             print(
-                name,
+                entry.name,
                 prior,
                 f"exact {entry.rlct}, {entry.multiplicity}; found {fit.rlct}",
                 fit.probabilities,

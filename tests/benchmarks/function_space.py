@@ -10,15 +10,17 @@ Run: python tests/benchmarks/function_space.py [three_bits] [seven_bits]
 """
 
 import json
-import sys
 import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from asked import words
 
-from slt.pac_bayes.function_space import (
+from slt.pac_bayes.laws import flat_loss, mlp_law, unflatten
+from slt.report.plots.base import CHAINS, GREY, new_figure
+from slt.studies.function_space import (
     boolean_inputs,
     count_functions,
     draw_functions,
@@ -27,9 +29,7 @@ from slt.pac_bayes.function_space import (
     function_kl,
     subset_simulation,
 )
-from slt.pac_bayes.infinite_width import nngp_kernel, orthant_probability
-from slt.pac_bayes.laws import flat_loss, mlp_law, unflatten
-from slt.plotting import plot_function_prior
+from slt.studies.infinite_width import nngp_kernel, orthant_probability
 from slt.targets.networks import mlp_apply, mlp_init, mlp_loss
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -112,9 +112,26 @@ def seven_bits() -> dict:
     return {"majority": seven_bit_case("majority", 32), "parity": seven_bit_case("parity", 10)}
 
 
+def plot_function_prior(laws):
+    """Share of every function against its rank, on logarithmic axes, with Zipf's 1/rank for the eye.
+
+    Args:
+        laws: name -> counts of functions, most frequent first.
+    """
+    figure, ax = new_figure()
+    for color, (name, counts) in zip(CHAINS, laws.items(), strict=False):
+        share = np.asarray(counts, float) / np.sum(counts)
+        ax.plot(np.arange(1, len(share) + 1), share, ".", ms=4, color=color, label=f"{name}, {len(share)} functions")
+    rank = np.arange(1, max(len(c) for c in laws.values()) + 1)
+    ax.plot(rank, 1 / rank / np.sum(1 / rank), color=GREY, lw=1, label="1/rank")
+    ax.set(xscale="log", yscale="log", xlabel="rank of the function", ylabel="probability")
+    ax.legend(frameon=False)
+    return figure
+
+
 def main() -> None:
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    for name in sys.argv[1:] or ("three_bits", "seven_bits"):
+    for name in words(__doc__, "PART", ("three_bits", "seven_bits")) or ("three_bits", "seven_bits"):
         result[name] = {"three_bits": three_bits, "seven_bits": seven_bits}[name]()
         RESULT.write_text(json.dumps(result) + "\n")
         print(name, json.dumps({k: v for k, v in result[name].items() if k != "zipf"}, indent=1), flush=True)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from asked import words
 
 from slt.geometry.curvature import hessian_eigenvalues
 from slt.geometry.operators import Network, mlp_network
@@ -82,6 +83,7 @@ def hessian_values() -> np.ndarray:
 
 
 if __name__ == "__main__":
+    words(__doc__)
     FILE.unlink(missing_ok=True)
     VALUES.unlink(missing_ok=True)
     hessian_values()

@@ -4,7 +4,7 @@
 
 Beside each estimate the value of the same functional of the same posterior on the same data, by other means: a grid
 over both parameters of the mixture; for the regression a grid over A, with B given A Gaussian, and exact draws from
-the two. Criteria of a NUTS run of NumPyro itself, through `slt.numpyro_log_likelihood`, stand beside them.
+the two. Criteria of a NUTS run of NumPyro itself, through `slt.targets.numpyro_log_likelihood`, stand beside them.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from scipy import special, stats
 
 import slt
 from slt._types import Estimate
-from slt.criteria import estimate_criteria
-from slt.estimators.criteria import importance_loo, singular_fluctuation, waic
-from slt.estimators.pointwise import pointwise
+from slt.estimate.criteria import estimate_criteria
+from slt.stats.criteria import importance_loo, singular_fluctuation, waic
+from slt.stats.per_datum import pointwise
 
 
 def mixture(x):
@@ -113,7 +113,7 @@ def run(name, model, data, reference, arguments, known):
         NUTS(model), num_warmup=300, num_samples=1000, num_chains=4, chain_method="vectorized", progress_bar=False
     )
     mcmc.run(jax.random.key(0), *data)
-    nuts = criteria_of(slt.numpyro_log_likelihood(mcmc))
+    nuts = criteria_of(slt.targets.numpyro_log_likelihood(mcmc))
     print(f"\n{name}, n = {n}, verdicts {at_one.verdict.status}, {cold.verdict.status}; asymptotically {known}")
     print(f"{'':12} {'slt':>22} {'by other means':>22} {'gap / error':>12} {'NumPyro NUTS':>22}")
     for key, our in ours.items():

@@ -58,7 +58,10 @@ class LastLayer(nn.Module):
 
 def read_encoder() -> Encoder:
     """The shipped weights under the names of PyTorch's layers."""
-    named = {name: torch.from_numpy(np.array(w)) for name, w in slt.load_weights(FOLDER / "model.safetensors").items()}
+    named = {
+        name: torch.from_numpy(np.array(w))
+        for name, w in slt.targets.load_weights(FOLDER / "model.safetensors").items()
+    }
     ends = ("weight", "bias")
     state = {}
     for mine, theirs in (

@@ -5,17 +5,17 @@ Run: python tests/benchmarks/pushforward_cost.py [ensemble] [two_product] [lancz
 
 import json
 import resource
-import sys
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
+from asked import words
 
 from slt.pac_bayes.laws import flat_loss, mlp_law
 from slt.pac_bayes.pushforward import kl_curve, push_forward, pushforward_kl
 from slt.pac_bayes.steps import LogDet, gradient_descent, lanczos_log_det, two_product_log_det
-from slt.plotting import plot_kl_curve
+from slt.report.plots.base import VERMILION, log_scale, new_figure, points
 from slt.targets.data import load_digits
 from slt.targets.networks import mlp_init, mlp_loss
 
@@ -71,6 +71,22 @@ def large(log_det: LogDet, widths=(64, 320, 240, 10), steps=15, num_chains=2) ->
     }  # fmt: skip
 
 
+def plot_kl_curve(times, curve, losses):
+    """KL(Q_t to P) with 90 % intervals above, mean training loss below, against steps.
+
+    Args:
+        times: steps. curve: of `kl_curve`. losses: mean loss at every time [nats/datum].
+    """
+    figure, (top, bottom) = new_figure(2, height=5.5, sharex=True)
+    steps = np.asarray(times)
+    points(top, steps, [kl.value for kl in curve], np.ones(len(steps), bool), label=f"{curve[0].side}")
+    top.set(ylabel="KL(Q_t ‖ P)  [nats]", title=curve[-1].note)
+    bottom.plot(steps, losses, color=VERMILION)
+    log_scale(bottom.set_yscale, losses)
+    bottom.set(xlabel="steps", ylabel="mean loss [nats/datum]")
+    return figure
+
+
 def main() -> None:
     parts = {
         "ensemble": ensemble,
@@ -78,7 +94,7 @@ def main() -> None:
         "lanczos": lambda: large(lanczos_log_det()),
     }
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    for name in sys.argv[1:] or parts:
+    for name in words(__doc__, "PART", parts) or parts:
         result[name] = parts[name]()
         print(name, result[name], flush=True)
         RESULT.write_text(json.dumps(result, indent=1) + "\n")

@@ -12,10 +12,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from asked import words
 
-from slt.pac_bayes.laws import flat_loss, gaussian_law
+from slt.pac_bayes.laws import flat_loss
 from slt.pac_bayes.pushforward import push_forward, pushforward_kl
 from slt.pac_bayes.steps import gradient_descent
+from slt.targets.gaussian import gaussian_law
 from slt.targets.networks import mlp_init, mlp_loss
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -83,6 +85,7 @@ def tanh_net(num_chains: int = 24, step_size: float = 0.05) -> list[dict]:
 
 
 def main() -> None:
+    words(__doc__)
     result = {"linear_regression": linear_regression(), "tanh_net": tanh_net()}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     for name, rows in result.items():

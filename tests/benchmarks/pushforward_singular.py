@@ -10,13 +10,14 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from asked import words
 from scipy.optimize import brentq
 
+from slt.catalogue.registry import potential
 from slt.pac_bayes.gibbs import gibbs_kl
-from slt.pac_bayes.laws import gaussian_law
 from slt.pac_bayes.pushforward import push_forward
 from slt.pac_bayes.steps import gradient_flow
-from slt.targets.potentials import potential
+from slt.targets.gaussian import gaussian_law
 
 RESULT = Path(__file__).with_suffix(".json")
 TEMPERATURES = (1e2, 1e3, 1e6, 1e8, 1e10, 1e12)
@@ -72,6 +73,7 @@ def case(k: int) -> dict:
 
 
 def main() -> None:
+    words(__doc__)
     result = [case(k) for k in (1, 2, 3)]
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     for entry in result:

@@ -12,9 +12,10 @@ Run: python tests/benchmarks/rashomon_questions.py [part of a case's name | kind
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
+
+from asked import words
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: more threads only wait for each other
 
@@ -24,8 +25,8 @@ from scipy import stats
 
 from slt.geometry.behaviour import flat_dimensions
 from slt.geometry.operators import mlp_network
-from slt.pac_bayes.function_space import boolean_inputs
-from slt.rashomon import find_minima
+from slt.studies.function_space import boolean_inputs
+from slt.studies.rashomon import find_minima
 from slt.targets.data import load_digits
 
 RESULT = Path(__file__).with_suffix(".json")
@@ -120,7 +121,7 @@ def exponent(width: list, count: list) -> tuple[float, float]:
 
 def main() -> None:
     result: dict = json.loads(RESULT.read_text()) if RESULT.exists() else {"cases": {}, "kinds": {}}
-    wanted = sys.argv[1:] or ["", "kinds"]
+    wanted = words(__doc__, "CASE") or ["", "kinds"]
     print(f"{'case':30} {'d':>3} {'fit':>3} {'runs':>4} {'fitted':>6} {'settled':>7}  {'stopped':>12}  {'settled':>12} "
           f"{'common':>6} {'gap':>5}  CPU")  # fmt: skip
     for name, case in cases().items():

@@ -72,8 +72,8 @@ def devices() -> None:
 def workers() -> None:
     from distributed import Client, LocalCluster
 
-    from slt import experiment
-    from slt.config import parse_config
+    from slt.app import experiment
+    from slt.app.config import parse_config
 
     text = '[model]\nbuiltin = "x2y2"\n[posterior]\ninverse_temperature = 1000.0\n[run]\nseed = {}\n'
     found = {}

@@ -56,7 +56,7 @@ def run(name: str, figure: str | None) -> None:
         except ValueError as error:
             print(f"  c = {c:g}: {error}")
     if figure:
-        from slt.plotting import plot_density
+        from slt.report.plots import plot_density
 
         plot_density(spectrum).savefig(figure)
 

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import slt
-from slt import plotting
-from slt.estimators.llc import replicate_mean
-from slt.estimators.phases import crossing, phase_log_odds, phase_mass
+from slt.catalogue.superposition import polygon, polygon_free_energy, sides, superposition_loss
 from slt.geometry.curvature import harmonic_llc, hessian_eigenvalues
+from slt.report import plots
 from slt.samplers.tempering import tempered_smc
-from slt.targets.superposition import polygon, polygon_free_energy, sides, superposition_loss
+from slt.stats.phases import crossing, phase_log_odds, phase_mass
+from slt.stats.replicates import replicate_mean
 
 FIGURE = Path(__file__).with_suffix(".png")
 LOCALIZATION = 30.0
@@ -117,7 +117,7 @@ def main():
         above = np.flatnonzero((log_odds[:-1] <= 0) & (log_odds[1:] > 0))
         at = np.interp(0, log_odds[above[0] : above[0] + 2], n[above[0] : above[0] + 2]) if len(above) else np.nan
         print(f"predicted crossing, {label}: n = {at:.0f}")
-    plotting.plot_phases(arguments.n, masses, odds, lines).savefig(FIGURE, dpi=90)
+    plots.plot_phases(arguments.n, masses, odds, lines).savefig(FIGURE, dpi=90)
     coefficients(five, six)
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from arviz_stats.base.array import array_stats
 
-from slt.criteria import estimate_criteria
+from slt.estimate.criteria import estimate_criteria
 from slt.targets.target import loss_target
 
 N, HELD_OUT, WIDTH, RANK = 200, 4000, 4, 2

@@ -6,14 +6,15 @@ use gives the columns D_j (1, x_1, x_2) with D_j = diag h'_j > 0, whose span mis
 -1, 1); rank 3 needs v perpendicular to 1 and to every h_k, hence to y, but v.y = -1/h'_2 - 1/h'_3 < 0. So rank G = 4 at
 every exact fit and d - 4 is the only count. *ReLU*: D_j may have zeros; rank 3 occurs, rank 2 would need a unit that is
 on at (0,1) and (1,0) alone, which no line cuts out. So d - 3 is the most.
-Run: python tests/benchmarks/xor_histograms.py [--redraw]
+Run: python tests/benchmarks/xor_histograms.py [redraw]
 """
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
+
+from asked import words
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: more threads only wait for each other
 
@@ -21,8 +22,8 @@ import jax
 import numpy as np
 from scipy import stats
 
-from slt.plotting import plot_near_zero
-from slt.rashomon import find_minima
+from slt.report.plots import plot_near_zero
+from slt.studies.rashomon import find_minima
 
 RESULT = Path(__file__).with_suffix(".json")
 WIDTHS, RUNS, STOPPED_AT = range(2, 17), 150, 1e-3
@@ -97,8 +98,9 @@ def draw(activation: str, rows: dict[str, dict]) -> None:
 
 
 def main() -> None:
+    redraw = words(__doc__, "redraw", ("redraw",))
     result: dict[str, dict] = {name: {} for name in LEAST_RANK}
-    if "--redraw" in sys.argv:
+    if redraw:
         result = json.loads(RESULT.read_text())
     else:
         for name, rows in result.items():

@@ -12,6 +12,8 @@ import time
 from itertools import combinations
 from pathlib import Path
 
+from asked import words
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: more threads only wait for each other
 
 import jax
@@ -19,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from slt.draws import Connection
-from slt.plotting import plot_paths
-from slt.rashomon import bezier, explore, match_units, walk
-from slt.rashomon.minima import find_minima, mlp_residuals
+from slt.report.plots import plot_paths
+from slt.studies.rashomon import bezier, explore, match_units, walk
+from slt.studies.rashomon.minima import find_minima, mlp_residuals
+from slt.studies.rashomon.paths import Connection
 
 RESULT = Path(__file__).with_suffix(".json")
 TOLERANCE, MINIMA = 1e-8, 6
@@ -102,6 +104,7 @@ def close_look(found: dict, pair: tuple[int, int], max_tries: int) -> tuple[dict
 
 
 def main() -> None:
+    words(__doc__)
     cpu, result = time.process_time(), {}
     with jax.enable_x64(True):
         for width, wanted, tries in ((4, True, 100), (2, False, 150)):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from geometry.matrices import MATVEC, with_spectrum
 
-from slt.geometry.lanczos import _radau, _tridiagonal, lanczos_spectrum
+from slt.geometry.lanczos import _radau, gauss_rule, lanczos_spectrum, tridiagonal
 from slt.geometry.spectrum import log_det, trace
 
 
@@ -35,7 +35,7 @@ def test_orthogonality_survives_a_spread_of_twelve_decades():
     with jax.enable_x64(True):
         matrix = with_spectrum(values)
         start = jax.random.normal(jax.random.key(1), (60,), np.float64)
-        alpha, beta, steps = _tridiagonal(lambda v: matrix @ v, start / np.linalg.norm(start), 60)
+        alpha, beta, steps = tridiagonal(lambda v: matrix @ v, start / np.linalg.norm(start), 60)
     found = np.linalg.eigvalsh(np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1))[60 - int(steps) :]
     assert np.sum(found > 0.5e-3) == np.sum(values > 0.5e-3)
 
@@ -81,7 +81,7 @@ def test_radau_keeps_its_node_and_integrates_one_degree_more():
     rng = np.random.default_rng(0)
     atoms, mass = np.sort(rng.uniform(0.2, 3, 12)), rng.dirichlet(np.ones(12))
     with jax.enable_x64(True):
-        alpha, beta, _ = _tridiagonal(lambda v: np.asarray(atoms) * v, jax.numpy.sqrt(mass), 4)
+        alpha, beta, _ = tridiagonal(lambda v: np.asarray(atoms) * v, jax.numpy.sqrt(mass), 4)
     nodes, weights = _radau(np.asarray(alpha), np.asarray(beta), 0.1)
     assert nodes[0] == pytest.approx(0.1, abs=1e-12)
     for degree in range(9):
@@ -114,3 +114,14 @@ def test_wrong_calls_and_products_that_are_not_finite_are_refused():
         run(with_spectrum(np.ones(3)), num_probes=0)
     with pytest.raises(ValueError, match="not finite"):
         run(with_spectrum(np.full(3, np.nan)))
+
+
+@pytest.mark.parametrize("num_steps", [3, 8])
+def test_the_gauss_rule_of_a_vector_is_exact_where_its_krylov_space_ends(num_steps):
+    """Of three distinct eigenvalues three steps know all; further ones add nodes of weight 0."""
+    values, start = np.repeat([0.5, 1.0, 4.0], 4), np.random.default_rng(0).normal(size=12)
+    start /= np.linalg.norm(start)
+    with jax.enable_x64(True):
+        nodes, weights = map(np.asarray, jax.jit(lambda u: gauss_rule(lambda v: values * v, u, num_steps))(start))
+    assert nodes[-1] == pytest.approx(4.0, rel=1e-12)
+    assert weights @ np.log(nodes) == pytest.approx(start**2 @ np.log(values), rel=1e-11)

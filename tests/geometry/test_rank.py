@@ -9,7 +9,7 @@ from geometry.matrices import classifier
 
 from slt.geometry.behaviour import behavioural_gradients
 from slt.geometry.operators import hessian, mlp_network
-from slt.geometry.rank import numerical_rank, rank_of_values, symmetric_rank
+from slt.geometry.rank import numerical_rank, rank_of_values, symmetric_rank, symmetric_rank_of_values
 
 
 def of_rank(r, rows=40, columns=25, smallest=1e-2, seed=0):
@@ -25,6 +25,15 @@ def test_the_rank_of_a_product_is_its_inner_dimension(r, smallest):
     assert (rank.rank, rank.nullity) == (r, 25 - r) or (smallest < 1 and r == 1)
     assert rank.status == "gap"
     assert rank.by_tolerance[1e-9] == rank.rank
+
+
+@pytest.mark.parametrize("negative", [0, 1, 3])
+def test_negative_eigenvalues_that_count_are_said(negative):
+    q = np.linalg.qr(np.random.default_rng(0).normal(size=(12, 12)))[0]
+    values = np.array([-2.0] * negative + [1.0, 3.0, 5.0] + [-1e-17] * (9 - negative))
+    rank = symmetric_rank_of_values(np.linalg.eigvalsh((q * values) @ q.T))
+    assert (rank.rank, rank.negative) == (3 + negative, negative)
+    assert ("negative" in rank.reason) == (negative > 0)
 
 
 def test_values_that_decay_evenly_have_no_gap():

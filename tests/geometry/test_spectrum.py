@@ -124,7 +124,7 @@ def test_shifts_that_have_no_logarithm_are_refused():
         with pytest.raises(ValueError, match="singular"):
             log_det(spectrum, 0.0)
         for bad in (-1.0, math.nan, math.inf):
-            with pytest.raises(ValueError, match="finite and positive"):
+            with pytest.raises(ValueError, match=rf"shift.* is {bad}.* must be .*(finite|number)"):
                 log_det(spectrum, bad)
         with pytest.raises(ValueError, match="choose one of"):
             log_det(spectrum, 1.0, indefinite="jitter")

@@ -18,14 +18,14 @@ from slt.pac_bayes.gaussian import (
     scaled_prior_kl,
 )
 from slt.pac_bayes.kl import KL
-from slt.pac_bayes.laws import Law, gaussian_law
+from slt.targets.gaussian import Gaussian, gaussian_law
 
 KEY = jax.random.key(0)
 
 
 def example(seed=0, dim=20):
     rng = np.random.default_rng(seed)
-    posterior = Law(rng.normal(size=dim), np.exp(rng.normal(size=dim) - 2))
+    posterior = Gaussian(rng.normal(size=dim), np.exp(rng.normal(size=dim) - 2))
     return posterior, gaussian_law(rng.normal(size=dim), np.exp(0.3 * rng.normal(size=dim)))
 
 
@@ -95,7 +95,7 @@ def test_training_lowers_the_bound_it_minimises(objective):
         risk = np.mean(posterior_risk(KEY, surrogate, q, data, num_draws=200))
         return bounds.kl_bound(risk, gaussian_kl(q, prior), num_data=400)
 
-    first = Law(start, prior.std * 0.03)
+    first = Gaussian(start, prior.std * 0.03)
     assert bound(fitted) < bound(first) - 0.01
     assert (fitted.std > 2 * first.std).all()
 

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from slt.pac_bayes.frames import momentum
-from slt.pac_bayes.laws import flat_loss, gaussian_law, mlp_law
+from slt.pac_bayes.laws import flat_loss, mlp_law
 from slt.pac_bayes.pushforward import drawn_log_ratio, extend, flow_kl, kl_curve, push_forward, pushforward_kl
 from slt.pac_bayes.steps import (
     extended_momentum,
@@ -18,6 +17,8 @@ from slt.pac_bayes.steps import (
     stochastic_log_det,
     two_product_log_det,
 )
+from slt.studies.frames import momentum
+from slt.targets.gaussian import gaussian_law
 from slt.targets.networks import mlp_init, mlp_loss
 
 KEY = jax.random.key(0)
@@ -192,6 +193,16 @@ def test_the_two_product_bound_is_above_by_its_own_expectation():
     assert run.side == "upper"
     value = pushforward_kl(run).value
     assert_agrees(value._replace(value=value.value - exact.log_ratio[0, 0]), gap, resolution=0.2, false_fail=1e-6)
+
+
+def test_the_two_product_bound_sees_one_sharp_direction_among_many_at_the_first_step():
+    """At eta lambda = 0.9 the bound fails; a power iteration took steps to see it, which were certified too low."""
+    law = gaussian_law(np.zeros(400), 1.0)
+    training = gradient_descent(lambda w, batch: 0.45 * w[0] ** 2, step_size=1.0, log_det=two_product_log_det())
+    run = push_forward(KEY, law.draw(KEY, 2), training, (), law=law, times=(1,))
+    assert run.singular is not None
+    assert run.singular.step == 0
+    assert run.singular.reach == pytest.approx(0.9)
 
 
 def test_a_log_determinant_can_be_passed_in():

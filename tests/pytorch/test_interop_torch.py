@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import slt
-from slt.targets.interop import view_model
+from slt.targets.views import view_model
 from slt.targets.weights import load_weights
 
 RNG = np.random.default_rng(0)
@@ -68,8 +68,8 @@ def test_the_same_key_gives_the_same_draws_as_jax(pair):
     drawn = []
     for target in pair:
         starts = jax.tree.map(lambda a: jnp.stack([a, a]), target.minimum)
-        kernel = slt.sghmc(target.energy, step_size=0.05, friction=1.0)
-        draws = slt.sample(
+        kernel = slt.samplers.sghmc(target.energy, step_size=0.05, friction=1.0)
+        draws = slt.samplers.sample(
             jax.random.key(1), kernel, starts, target.data, observe=target.loss, num_draws=5, batch_size=16,
             keep_positions=True,
         )  # fmt: skip

@@ -5,15 +5,18 @@ rate of 1e-6; the resolutions, 1-5 % of the exact value, stand in the calls. Hal
 of about 2.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_agrees
 
-from slt.estimators.llc import replicate_mean
 from slt.samplers.langevin import leimkuhler_matthews, preconditioned, sghmc, sgld, sgnht
 from slt.samplers.mcmc import hmc, mala, mclmc, nuts
+from slt.stats.replicates import replicate_mean
 
 FALSE_FAIL = 1e-6
 
@@ -30,8 +33,6 @@ KERNELS = {
     "nuts": lambda u: nuts(u, step_size=0.3, max_doublings=3),
     "mclmc": lambda u: mclmc(u, step_size=0.1, decoherence_length=1.0),
 }
-every_kernel = pytest.mark.parametrize("build", KERNELS.values(), ids=KERNELS)
-
 TREE = {"a": jnp.full((2, 3), 0.5, jnp.float32), "b": [jnp.asarray(-0.3, jnp.float32), (jnp.linspace(-1.0, 1.0, 4),)]}
 BATCH = jnp.asarray(2.0)
 
@@ -46,24 +47,36 @@ def same(a, b):
     return jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
 
 
-@every_kernel
-def test_contract(build):
-    """Jit, pytree, one compile, keys alone decide, Info is finite and sized as promised."""
+class Kernel(NamedTuple):
+    """A sampler whose programs are compiled once for all tests of its contract; traces: of its energy so far."""
+
+    sampler: Any
+    init: Callable
+    step: Callable
+    traces: list
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def kernel(request):
     traces = []
 
     def counted(position, batch):
         traces.append(None)
         return energy(position, batch)
 
-    sampler = build(counted)
-    step = jax.jit(sampler.step)
-    start = sampler.init(TREE, BATCH)
+    sampler = KERNELS[request.param](counted)
+    return Kernel(sampler, jax.jit(sampler.init), jax.jit(sampler.step), traces)
+
+
+def test_contract(kernel):
+    """Jit, pytree, one compile, keys alone decide, Info is finite and sized as promised."""
+    step, start = kernel.step, kernel.init(TREE, BATCH)
     key = jax.random.key(0)
     first, info = step(key, start, BATCH)
-    compiled, states = len(traces), [first]
+    compiled, states = len(kernel.traces), [first]
     for i in range(1, 5):
         states.append(step(jax.random.fold_in(key, i), states[-1], BATCH)[0])
-    assert len(traces) == compiled, "a later step traced again"
+    assert len(kernel.traces) == compiled, "a later step traced again"
     assert jax.tree.structure(first.position) == jax.tree.structure(TREE)
     for state in states:
         assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(lambda a: (a.shape, a.dtype), start)
@@ -78,39 +91,67 @@ def test_contract(build):
     assert int(info.num_gradients) >= 1
 
 
-@every_kernel
-def test_chains_by_vmap_are_the_chains_one_by_one(build):
-    sampler = build(energy)
+def test_chains_by_vmap_in_a_scan_are_the_chains_one_by_one(kernel):
+    """A scan carries the state, and what it gives for many chains at once is what each gives alone, step by step."""
 
-    @jax.jit
-    def moved(key, position):
-        state, info = sampler.step(key, sampler.init(position, BATCH), BATCH)
-        return state.position, info
+    def chain(key, position):
+        def move(state, step_key):
+            state, info = kernel.sampler.step(step_key, state, BATCH)
+            return state, (state.position, info)
+
+        return jax.lax.scan(move, kernel.sampler.init(position, BATCH), jax.random.split(key, 4))
 
     positions = jax.tree.map(lambda a: jnp.stack([a, 0.5 * a, -a]), TREE)
     keys = jax.random.split(jax.random.key(0), 3)
-    together, info = jax.vmap(moved)(keys, positions)
-    assert np.shape(info.diverging) == (3,)
-    for c in range(3):
-        alone, _ = moved(keys[c], jax.tree.map(lambda a, c=c: a[c], positions))
-        chain = jax.tree.map(lambda a, c=c: a[c], together)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), chain, alone)
-
-
-@every_kernel
-def test_a_scan_can_carry_the_state(build):
-    sampler = build(energy)
-    keys = jax.random.split(jax.random.key(0), 4)
-    state, info = jax.lax.scan(lambda s, k: sampler.step(k, s, BATCH), sampler.init(TREE, BATCH), keys)
-    assert info.diverging.shape == (4,)
+    state, (together, info) = jax.jit(jax.vmap(chain))(keys, positions)
+    assert info.diverging.shape == (3, 4)
     assert jax.tree.structure(state.position) == jax.tree.structure(TREE)
+    for c in range(3):
+        alone = kernel.init(jax.tree.map(lambda a, c=c: a[c], positions), BATCH)
+        for i, step_key in enumerate(jax.random.split(keys[c], 4)):
+            alone, _ = kernel.step(step_key, alone, BATCH)
+            found = jax.tree.map(lambda a, c=c, i=i: a[c, i], together)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, alone.position)
 
 
-@every_kernel
-def test_an_energy_that_is_not_finite_is_flagged(build):
-    sampler = build(energy)
+def test_an_energy_that_is_not_finite_is_flagged(kernel):
     broken = jax.tree.map(lambda a: a + 10, TREE)
-    assert bool(sampler.step(jax.random.key(0), sampler.init(broken, BATCH), BATCH)[1].diverging)
+    assert bool(kernel.step(jax.random.key(0), kernel.init(broken, BATCH), BATCH)[1].diverging)
+
+
+METROPOLIS = {
+    "mala": lambda u: mala(u, step_size=0.5),
+    "hmc": lambda u: hmc(u, step_size=0.5, num_integration_steps=3),
+    "nuts": lambda u: nuts(u, step_size=0.5, max_doublings=2),
+    "mclmc": lambda u: mclmc(u, step_size=0.5, decoherence_length=1.0),
+}
+
+
+@pytest.mark.parametrize("build", METROPOLIS.values(), ids=METROPOLIS)
+def test_proposals_that_are_not_finite_or_far_too_high_are_flagged_though_the_state_stays(build):
+    """Every start is a point island: whatever is proposed lies outside, and the chain stays where it is."""
+
+    def island(w, outside):
+        return jnp.where(jnp.abs(w).max() < 1e-3, 0.5 * jnp.sum(w**2), outside * (1 + jnp.sum(w**2)))
+
+    sampler = build(island)
+
+    @jax.jit
+    def flagged(outside):
+        state = sampler.init(jnp.zeros(2), outside)
+        keys = jax.random.split(jax.random.key(0), 200)
+        return jax.vmap(lambda key: sampler.step(key, state, outside)[1].diverging)(keys).sum()
+
+    assert [int(flagged(outside)) for outside in (jnp.nan, jnp.inf, 1e6)] == [200, 200, 200]
+
+
+def test_mala_flags_as_many_proposals_as_leave_the_domain():
+    """U = w²/2 on |w| < 1, NaN outside: from w = 0 the proposal is N(0, 2 eps), outside with probability 0.3173."""
+    sampler = mala(lambda w, _: jnp.where(jnp.abs(w) < 1, 0.5 * w**2, jnp.nan), step_size=0.5)
+    state = sampler.init(jnp.zeros(()), None)
+    info = jax.vmap(lambda key: sampler.step(key, state, None)[1])(jax.random.split(jax.random.key(0), 20_000))
+    assert abs(float(info.diverging.mean()) - 0.3173) < 5 * (0.3173 * 0.6827 / 20_000) ** 0.5
+    assert float(info.acceptance_rate[info.diverging].max()) == 0
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from helpers import assert_agrees
 from scipy.integrate import quad
 
-from slt.estimators.llc import replicate_mean
 from slt.samplers.mcmc import hmc, mala, mclmc, nuts
+from slt.stats.replicates import replicate_mean
 
 FALSE_FAIL = 1e-6
 MEAN = np.array([1.0, -2.0, 0.5])

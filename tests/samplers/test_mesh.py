@@ -25,12 +25,12 @@ rng = np.random.default_rng(0)
 data = {"x": rng.normal(size=(64, 3)).astype(np.float32), "y": rng.normal(size=64).astype(np.float32)}
 w = np.array([0.3, -0.2, 0.5], np.float32)
 target = slt.loss_target(loss, w, data, localization=1.0)
-kernel = slt.sghmc(target.energy, step_size=0.05, friction=1.0)
+kernel = slt.samplers.sghmc(target.energy, step_size=0.05, friction=1.0)
 
 def draws(**options):
     starts = np.tile(w, (8, 1))
     options |= {"observe": target.loss, "num_draws": 10, "keep_positions": True}
-    return slt.sample(jax.random.key(0), kernel, starts, target.data, **options).positions
+    return slt.samplers.sample(jax.random.key(0), kernel, starts, target.data, **options).positions
 
 found = {}
 for case in sys.argv[5:]:

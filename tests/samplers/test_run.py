@@ -14,9 +14,11 @@ from scipy import stats
 
 from slt._types import Info, Sampler
 from slt.draws import ess
-from slt.estimators.llc import llc, replicate_mean
+from slt.samplers import run as runs
 from slt.samplers.langevin import LangevinState, leimkuhler_matthews, sgld
 from slt.samplers.run import runner, sample
+from slt.stats.learning_coefficient import llc
+from slt.stats.replicates import replicate_mean
 from slt.targets.target import loss_target
 
 KEY = jax.random.key(3)
@@ -367,3 +369,37 @@ def test_a_checkpoint_of_other_settings_is_refused(checkpoint, change):
     """Else the draws of one posterior are handed out as those of another."""
     with pytest.raises(ValueError, match="another run"):
         go(checkpoint, **change)
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_found(checkpoint, uninterrupted):
+    content = checkpoint.read_bytes()
+    for at in np.random.default_rng(0).integers(0, len(content), 6):
+        flipped = bytearray(content)
+        flipped[at] ^= 2
+        checkpoint.write_bytes(flipped)
+        with pytest.raises(ValueError, match="Delete the file to start afresh"):
+            go(checkpoint)
+
+
+def test_two_that_run_with_one_checkpoint_both_end_with_the_same(tmp_path, uninterrupted, monkeypatch):
+    """A twin begins and ends within each save of the first, and takes its half-written files away."""
+    path, save, write, nested = tmp_path / "run.ckpt", runs._save, runs.eqx.tree_serialise_leaves, []
+
+    def write_beside_a_twin(file, leaves):
+        write(file, leaves)
+        if len(nested) < 2:
+            nested.append(None)
+            runs._save(path, *latest)
+            for left in tmp_path.glob("*.partial"):
+                left.unlink()
+
+    def remember(path, *args):
+        latest[:] = args
+        save(path, *args)
+
+    latest = []
+    monkeypatch.setattr(runs, "_save", remember)
+    monkeypatch.setattr(runs.eqx, "tree_serialise_leaves", write_beside_a_twin)
+    assert_same_bits(go(path), uninterrupted)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert_same_bits(go(path), uninterrupted)

@@ -7,9 +7,9 @@ import pytest
 from helpers import assert_agrees
 from scipy import stats
 
-from slt.estimators.llc import replicate_mean
-from slt.geometry.volume_scaling import on_grid
+from slt.geometry.exponent import on_grid
 from slt.samplers.splitting import splitting
+from slt.stats.replicates import replicate_mean
 
 
 def build(potential, dim, **options):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from helpers import assert_agrees
 
-from slt.estimators.llc import replicate_mean
+from slt.catalogue.registry import potential
 from slt.samplers.tempering import tempered_smc
-from slt.targets.potentials import potential
+from slt.stats.replicates import replicate_mean
 from slt.targets.target import potential_target
 
 FALSE_FAIL = 1e-6
@@ -20,10 +20,10 @@ FALSE_FAIL = 1e-6
 def smc_of(target, **options):
     return tempered_smc(
         lambda w: target.nbeta * target.loss(w, target.data),
-        target.log_prior,
-        target.draw_prior,
-        log_weight=target.log_weight,
-        fold=target.fold,
+        target.prior.log_density,
+        target.prior.draw,
+        log_weight=target.prior.log_weight,
+        fold=target.prior.fold,
         **({"num_particles": 512, "num_replicates": 16} | options),
     )
 

@@ -52,8 +52,17 @@ def test_labels_become_integer_targets_and_floats_stay_floats(tmp_path):
         ({"targets": np.ones(3)}, "it must have `inputs`"),
         ({"inputs": np.ones(3), "targets": np.ones(2)}, "3 inputs and 2 targets"),
         ({"inputs": np.ones(0), "targets": np.ones(0)}, "give at least one"),
-        ({"inputs": np.array([1, np.nan]), "targets": np.ones(2)}, "`inputs` .* holds 1 NaN"),
-        ({"inputs": np.ones(2), "targets": np.array([np.inf, np.nan])}, "`targets` .* holds 2 NaN"),
+        ({"inputs": np.ones(2), "targets": np.array(["a", "b"])}, "`targets` .* holds text .*encode"),
+        (
+            {"inputs": np.ones(2), "labels": np.array([1, 2**32 + 1])},
+            "`labels` .* holds 4294967297 in row 1, beyond int32",
+        ),
+        ({"inputs": np.ones(2), "labels": np.array([{}, 1])}, "plain arrays .*allow_pickle"),
+        ({"inputs": np.ones(()), "targets": np.ones(2)}, "one row a datum"),
+        ({"inputs": np.array([1e300, 1]), "targets": np.ones(2)}, "beyond float32"),
+        ({"inputs": np.ones(2), "targets": np.ones(2) + 1j}, "give real numbers"),
+        ({"inputs": np.array([1, np.nan]), "targets": np.ones(2)}, "`inputs` .* holds NaN .* in row 1"),
+        ({"inputs": np.ones(2), "targets": np.array([np.inf, np.nan])}, "`targets` .* first inf in row 0"),
     ],
 )
 def test_bad_arrays_are_named(tmp_path, arrays, message):
@@ -77,6 +86,8 @@ def test_other_wrong_calls(tmp_path):
         load_npz(tmp_path / "array.npy")
     with pytest.raises(ValueError, match="must be positive"):
         load_npz(DIGITS, scale=0)
+    with pytest.raises(ValueError, match="divided by scale = 1e-38, holds"):
+        load_npz(DIGITS, scale=1e-38)
     for num_test in (-1, 4):
         with pytest.raises(ValueError, match="between 0 and 3"):
             split({"inputs": np.ones(4)}, num_test)

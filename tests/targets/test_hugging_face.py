@@ -26,8 +26,14 @@ def test_columns_keep_their_precision():
 
 
 def test_columns_without_numbers_or_of_unequal_rows_are_named():
-    with pytest.raises(ValueError, match="columns text, words have rows of unequal shape"):
-        as_rows(datasets.Dataset.from_dict({"x": [1.0, 2.0], "text": ["a", "bc"], "words": [[1, 2], [1]]}))
+    with pytest.raises(ValueError, match=r"data\['text'\] holds text"):
+        as_rows(datasets.Dataset.from_dict({"x": [1.0, 2.0], "text": ["a", "bc"]}))
+    ragged = datasets.Dataset.from_dict({"words": [[1, 2], [1]]})
+    for form in (ragged, ragged.to_iterable_dataset()):
+        with pytest.raises(
+            ValueError, match=r"data\['words'\] has rows of unequal shape, \(2,\) in row 0 and \(1,\) in"
+        ):
+            as_rows(form)
 
 
 def cross_entropy(logits, rows):
@@ -36,9 +42,9 @@ def cross_entropy(logits, rows):
 
 def draw(target):
     starts = jax.tree.map(lambda a: jnp.stack([a, a]), target.minimum)
-    kernel = slt.sgld(target.energy, step_size=1e-3)
+    kernel = slt.samplers.sgld(target.energy, step_size=1e-3)
     options = {"observe": target.loss, "num_draws": 10, "batch_size": 20}
-    return slt.sample(jax.random.key(2), kernel, starts, target.data, **options).loss
+    return slt.samplers.sample(jax.random.key(2), kernel, starts, target.data, **options).loss
 
 
 @pytest.mark.parametrize("kind", ["loss", "model"])

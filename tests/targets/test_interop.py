@@ -8,7 +8,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import slt
-from slt.targets.interop import next_token, view_model
+from slt.targets.interop import next_token
+from slt.targets.views import view_model
 from slt.targets.weights import load_weights
 
 nnx = pytest.importorskip("flax.nnx", reason="the extra slt-toolkit[flax] is not installed")
@@ -83,8 +84,8 @@ def target_of(net, **options):
 
 def three_draws(target):
     starts = jax.tree.map(lambda a: jnp.stack([a, a]), target.minimum)
-    kernel = slt.sghmc(target.energy, step_size=0.05, friction=1.0)
-    return slt.sample(
+    kernel = slt.samplers.sghmc(target.energy, step_size=0.05, friction=1.0)
+    return slt.samplers.sample(
         jax.random.key(1), kernel, starts, target.data, observe=target.loss, num_draws=5, batch_size=16,
         keep_positions=True,
     )  # fmt: skip
@@ -141,6 +142,11 @@ def test_evaluation_mode_uses_running_statistics_and_leaves_the_model_alone():
 def test_half_precision_becomes_single():
     half = jax.tree.map(lambda a: a.astype(jnp.bfloat16) if eqx.is_inexact_array(a) else a, equinox_net())
     assert {leaf.dtype for leaf in view_model(half).params.values()} == {jnp.dtype(jnp.float32)}
+
+
+def test_a_prefix_that_all_names_have_in_common_is_that_of_a_wrapper():
+    given = {f"module.net.{name.replace('/', '.')}": value for name, value in WEIGHTS.items()}
+    np.testing.assert_array_equal(view_model(equinox_net(), given).params["first/bias"], WEIGHTS["first/bias"])
 
 
 def test_one_head_is_a_slice():

@@ -12,12 +12,12 @@ from numpyro.infer import MCMC, NUTS
 from numpyro.infer.util import potential_energy
 from scipy import special, stats
 
-from slt.criteria import estimate_criteria
-from slt.estimate import estimate_llc
-from slt.estimators.pointwise import pointwise
-from slt.evidence import estimate_free_energy
+from slt.catalogue.registry import potential
+from slt.estimate.criteria import estimate_criteria
+from slt.estimate.free_energy import estimate_free_energy
+from slt.estimate.llc import estimate_llc
+from slt.stats.per_datum import pointwise
 from slt.targets.numpyro_models import as_target, bind, numpyro_log_likelihood, numpyro_target
-from slt.targets.potentials import potential
 from slt.targets.target import potential_target
 
 RNG = np.random.default_rng(0)
@@ -129,11 +129,11 @@ def test_the_minimum_is_the_mode_at_the_temperature():
 def test_localisation_multiplies_the_prior():
     target = numpyro_target(fixed_length, Y, localization=50.0, minimum={"mu": 0.25})
     u = {"mu": jnp.array(0.7)}
-    assert float(target.log_prior(u)) == pytest.approx(stats.norm.logpdf(0.7) - 25 * 0.45**2, abs=1e-4)
-    draws = jax.vmap(target.draw_prior)(jax.random.split(jax.random.key(0), 500))["mu"]
+    assert float(target.prior.log_density(u)) == pytest.approx(stats.norm.logpdf(0.7) - 25 * 0.45**2, abs=1e-4)
+    draws = jax.vmap(target.prior.draw)(jax.random.split(jax.random.key(0), 500))["mu"]
     # the tight Gaussian is drawn from and the wide prior weights it, not the other way round
     assert float(draws.std()) == pytest.approx(50**-0.5, rel=0.15)
-    assert float(target.log_weight(u)) == pytest.approx(stats.norm.logpdf(0.7), abs=1e-4)
+    assert float(target.prior.log_weight(u)) == pytest.approx(stats.norm.logpdf(0.7), abs=1e-4)
 
 
 def test_an_estimate_from_a_model_and_its_data():

@@ -28,8 +28,8 @@ def test_a_memory_map_gives_the_same_target_and_the_same_draws(tmp_path):
     assert rows.shape == (50,)
     assert jnp.issubdtype(rows.dtype, jnp.integer)
     draws = [
-        slt.sample(
-            jax.random.key(0), slt.sgld(t.energy, step_size=1e-3), jnp.stack([W, W]), t.data,
+        slt.samplers.sample(
+            jax.random.key(0), slt.samplers.sgld(t.energy, step_size=1e-3), jnp.stack([W, W]), t.data,
             observe=t.loss, num_draws=20, batch_size=8, keep_positions=True,
         )
         for t in targets

@@ -1,0 +1,5 @@
+"""THE QUESTIONS: a target in, a result with a verdict out."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,3 @@
+"""Learning coefficients and multiplicities of polynomials by algebra."""
+
+from .rlct import exact_rlct as exact_rlct

@@ -1,0 +1,5 @@
+"""The laboratory: Rashomon sets, function space, codimension, information loss, sharpness."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
