@@ -25,7 +25,7 @@ from jax.core import Tracer, eval_jaxpr
 from jax.extend.core import jaxpr_as_fun
 
 from slt.jit import shared_jit
-from slt.targets.digests import digest
+from slt.targets.digests import digest, without_addresses
 from slt.targets.jaxprs import describe, difference, python_rules, user_of, without_dead_code
 from slt.targets.rewriting import opened, widened
 
@@ -58,7 +58,8 @@ class _Program:
         self.rules = {name: digest(rule) for name, rule in self._rules().items()}
         lines = [(describe(t.jaxpr), [_key(slot) for slot in t.slots]) for t in self.traces.values()]
         shapes = [f"{c.dtype}{c.shape}" for c in self.constants]
-        self.key = digest(lines, shapes, list(self.rules.values()), self.x64)
+        named = [without_addresses(repr(t.out)) for t in self.traces.values()]  # a compiled program has names, too
+        self.key = digest(lines, named, shapes, list(self.rules.values()), self.x64)
 
     def __hash__(self) -> int:
         return hash(self.key)

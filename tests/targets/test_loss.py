@@ -372,3 +372,11 @@ def test_the_digest_of_a_measure_knows_what_it_names(change, restored):
     assert function_digest(wrapped) == before
     change()
     assert function_digest(wrapped) != before
+
+
+def test_functions_that_do_the_same_under_other_names_share_no_program():
+    """As draws of two NumPyro models whose sites have other names: a compiled program returns the names, too."""
+    one, other = (trace(lambda x, name=name: {name: 2 * x}, (jnp.ones(3),)) for name in ("mu", "mean"))
+    assert one.program != other.program
+    assert set(one(jnp.ones(3))) == {"mu"}
+    assert set(other(jnp.ones(3))) == {"mean"}

@@ -233,3 +233,19 @@ def test_every_estimator_takes_a_model_or_a_target_alone(estimate):
         estimate(no_plate, Y)
     with pytest.raises(ValueError, match="holds its own data"):
         estimate(potential_target(potential("x2y2").energy, jnp.zeros(2), nbeta=100.0), Y)
+
+
+def test_models_that_do_the_same_keep_the_names_of_their_sites():
+    """The program of the one would give the other draws without a site, and a likelihood that is constant."""
+
+    def build(name):
+        def model(y):
+            center = numpyro.sample(name, dist.Normal(0, 1))
+            with numpyro.plate("data", 30):
+                numpyro.sample("y", dist.Normal(center, 1.0), obs=y)
+
+        return model
+
+    for name in ("first", "second"):
+        target = numpyro_target(build(name), Y)
+        assert set(target.prior.draw(jax.random.key(0))) == {name}
