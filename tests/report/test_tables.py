@@ -10,6 +10,7 @@ from slt.catalogue.registry import Row
 from slt.draws import Verdict
 from slt.estimate.validation import ValidationRow
 from slt.report import tables
+from slt.report.plots import plot_series
 
 
 def render(table, width=100):
@@ -83,6 +84,18 @@ def test_the_profile_table_has_a_row_for_each_localization():
     assert "harmonic" not in render(tables.profile_table([make_result()]))
     with pytest.raises(ValueError, match="give at least one"):
         tables.profile_table([])
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_borders_of_a_series_stand_in_its_table_and_its_figure():
+    """λ̂ jumps by 400 errors between steps 50 and 60."""
+    results = [make_result()._replace(estimates={"llc": Estimate(5.0 + 4 * (i > 4), 0.01)}) for i in range(10)]
+    results = [r._replace(settings=r.settings | {"checkpoint": 10 * i, "nbeta": 1.0}) for i, r in enumerate(results, 1)]
+    text = " ".join(render(tables.series_table(results)).split())
+    assert "Stages: λ̂ stays from 10 to 50, stays from 60 to 100." in text
+    assert "Borders, 90 % intervals given their number: λ̂ stays from between 50 and 60 on." in text
+    (band,) = [p for p in plot_series(results).axes[0].patches if p.get_label().startswith("border")]
+    assert (band.get_x(), band.get_width()) == (50, 10)
 
 
 def test_the_validation_table_counts_agreement_coverage_and_confident_errors():

@@ -24,6 +24,8 @@ SHADES = {"rises": "#E8F1F8", "falls": "#FBEDE3", "stays": "white"}
 def plot_series(results: Sequence[Result], *, label: str = "training step") -> Figure:
     r"""$\hat\lambda$ and every further measure with 90 % intervals, losses below; stages of $\hat\lambda$ shaded.
 
+    A grey band is the 90 % interval of the border between two stages.
+
     Hollow: the run did not converge. A cross on the axis: refused, there is no number.
 
     Raises:
@@ -78,7 +80,7 @@ def _once(axes: Sequence[Axes]) -> tuple[list, list]:
 
 
 def _mark_stages(axes: Sequence[Axes], steps: np.ndarray, estimates) -> None:
-    """A shade and a word for every stage, up to the first checkpoint of the next."""
+    """A shade and a word for every stage, up to the first checkpoint of the next, and a band for every border."""
     if len(steps) < 3 or not all(np.isfinite(estimate.value) for estimate in estimates):
         return
     for stage in stages(estimates):
@@ -88,3 +90,7 @@ def _mark_stages(axes: Sequence[Axes], steps: np.ndarray, estimates) -> None:
             ax.axvline(high, color=GREY, lw=0.6, ls=":", zorder=0)
         axes[0].annotate(stage.trend, (low, 1.0), xycoords=("data", "axes fraction"), xytext=(3, -10),
                          textcoords="offset points", fontsize=7, color="#555555")  # fmt: skip
+        if stage.first:
+            between = steps[stage.earliest - 1], steps[stage.latest]
+            for ax in axes:
+                ax.axvspan(*between, color=GREY, alpha=0.25, lw=0, zorder=0, label="border of stages, 90 % interval")

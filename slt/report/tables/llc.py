@@ -234,5 +234,9 @@ def _stage_lines(results: Sequence[Result]) -> list[Text]:
     if len(estimates) < 3 or not all(math.isfinite(estimate.value) for estimate in estimates):
         return []
     step = [number(_checkpoint(result)) for result in results]
-    parts = [f"{stage.trend} from {step[stage.first]} to {step[stage.last]}" for stage in stages(estimates)]
-    return [Text(f"Stages: λ̂ {', '.join(parts)}.")]
+    found = stages(estimates)
+    parts = [f"{stage.trend} from {step[stage.first]} to {step[stage.last]}" for stage in found]
+    lines = [Text(f"Stages: λ̂ {', '.join(parts)}.")]
+    if borders := [f"{s.trend} from between {step[s.earliest - 1]} and {step[s.latest]} on" for s in found[1:]]:
+        lines.append(Text(f"Borders, 90 % intervals given their number: λ̂ {'; '.join(borders)}."))
+    return lines
