@@ -22,7 +22,7 @@ ALLOWED = 1.15
 STEPS, MOST = 300, 12
 """Steps that it takes at least, and stretches at most, of which the first third is the way there."""
 STILL = 3.0
-"""Standard errors between two halves up to which chains are at rest; where they are not, the later half is looked at."""
+"""Standard errors between two halves up to which chains are at rest; where they are not, the later half is taken."""
 APART, UNMET, SHARE = 4.0, 2.0, 0.02
 """Standard errors, fewer where chains have not met each other, and share of the estimate, by which energies have to
 differ."""

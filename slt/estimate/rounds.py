@@ -80,7 +80,8 @@ def read(plan: Plan, options: Options, rounds: list[Round], alive: np.ndarray) -
     It is the small ones that come with estimates far off, as energies that are low by chance spread little, and that
     meet what is asked. So it counts with that share added. What half of the gap between both steps and half of the
     change from round to round have beyond TWICE their own variance joins it. So does a share ARRIVAL of the virial's
-    distance from 1, all of it and of its error: a virial of .85 ± .14 is no sign that soft directions have filled.
+    distance from 1 and of its error, as far as they are more than those of the estimate: a virial of .85 ± .14 is no
+    sign that soft directions have filled, and in a run that has, its error is about that of the estimate.
     """
     half, nbeta = options.num_chains // 2, plan.target.nbeta
     kept = last_two(rounds)
@@ -95,7 +96,8 @@ def read(plan: Plan, options: Options, rounds: list[Round], alive: np.ndarray) -
     virial = mean(np.concatenate(virials, 1) / plan.target.num_params)
     bias = 0.25 * (_beyond(gap) + _beyond(change))
     if plan.target.prior.sides is None and math.isfinite(virial.mcse):
-        bias += (ARRIVAL * pooled.value) ** 2 * ((virial.value - 1) ** 2 + virial.mcse**2)
+        distance = pooled.value**2 * ((virial.value - 1) ** 2 + virial.mcse**2)
+        bias += ARRIVAL**2 * max(0.0, distance - TWICE * pooled.mcse**2)
     uncertain = pooled.mcse * (1 + 1 / math.sqrt(2 * pooled.dof))
     spread = math.sqrt(uncertain**2 + heat.mcse**2 + (UNKNOWN * heat.value) ** 2)
     estimate = pooled._replace(mcse=math.hypot(spread, math.sqrt(bias)))
