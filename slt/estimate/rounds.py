@@ -133,7 +133,7 @@ def difference(one: Estimate, other: Estimate) -> Estimate:
 
 def is_beyond(found: Estimate, by: float = 0.0) -> bool:
     """Whether what should be 0 is further from it than `by`, but for a chance of FALSE (Student's t)."""
-    return abs(found.value) > stats.t.isf(FALSE / 2, found.dof) * found.mcse + by
+    return bool(abs(found.value) > stats.t.isf(FALSE / 2, found.dof) * found.mcse + by)
 
 
 def mean(values: Float[np.ndarray, "chain step"]) -> Estimate:
