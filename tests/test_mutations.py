@@ -142,9 +142,23 @@ MUTATIONS = {
     "no particles around w*": Mutation(
         "samplers/tempering.py",
         "tempered_smc.run",
-        "0.5 * (jnp.arange(num_replicates) % 2)",
-        "0.0 * (jnp.arange(num_replicates) % 2)",
+        "SHARE * (jnp.arange(num_replicates) % 2)",
+        "0 * (jnp.arange(num_replicates) % 2)",
         "tests/estimate/test_verdict.py::test_a_hole_that",
+    ),
+    "a gate of three normal errors": Mutation(
+        "estimate/rounds.py",
+        "is_beyond",
+        "stats.t.isf(FALSE / 2, found.dof)",
+        "3",
+        "tests/estimate/test_chains.py::test_gates_are",
+    ),
+    "an uncertain virial left out of the error": Mutation(
+        "estimate/rounds.py",
+        "read",
+        "math.isfinite(virial.mcse)",
+        "False",
+        "tests/estimate/test_chains.py::test_a_virial_too",
     ),
     "rounding is not looked at": Mutation(
         "estimate/verdict.py",
@@ -539,8 +553,8 @@ MUTATIONS = {
         f"{CRITERIA}::test_every_criterion",
     ),
     "looks at a diverged run kept": Mutation(
-        "estimate/criteria.py",
-        "_watch.collect",
+        "estimate/looks.py",
+        "counted",
         "max(seen) // 2",
         "0",
         "tests/estimate/test_criteria.py::test_looks_at_a_run",

@@ -21,7 +21,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from slt._types import Energy, Estimate, Key, Params
-from slt.draws import Draws, Options, Result, Verdict, Watch, ess, rhat
+from slt.draws import Draws, Options, Result, Verdict, Watch, rhat
 from slt.estimate.elsewhere import beside
 from slt.estimate.rounds import (
     Round,
@@ -266,7 +266,7 @@ def _result(plan: Plan, options: Options, rounds: list[Round], forecast: dict[st
     reading = read(plan, options, rounds, alive)
     diagnostics |= {
         "rhat": rhat(binned(reading.energies)),
-        "ess": ess(reading.energies),
+        "ess": reading.effective,
         "change": reading.change.value,
         "change_error": reading.change.mcse,
         "step_gap": reading.gap.value,

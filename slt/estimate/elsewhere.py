@@ -12,7 +12,7 @@ import numpy as np
 
 from slt._types import Estimate, Key
 from slt.draws import Options, Result, Verdict, rhat
-from slt.estimate.rounds import RHAT, binned, mean
+from slt.estimate.rounds import RHAT, binned, difference, mean
 from slt.estimate.tuning import Plan, pilot, pilot_steps
 
 DIM = 50
@@ -21,6 +21,8 @@ ALLOWED = 1.15
 """Of the budget, all in all: looking may exceed it by so much."""
 STEPS, MOST = 300, 12
 """Steps that it takes at least, and stretches at most, of which the first third is the way there."""
+STILL = 3.0
+"""Standard errors between two halves up to which chains are at rest; where they are not, the later half is taken."""
 APART, UNMET, SHARE = 4.0, 2.0, 0.02
 """Standard errors, fewer where chains have not met each other, and share of the estimate, by which energies have to
 differ."""
@@ -37,7 +39,8 @@ def beside(key: Key, plan: Plan, options: Options, result: Result) -> Result:
     level = result.estimates["llc"]
     energies = energies[np.isfinite(energies).all(1)]
     energies = energies[energies.mean(1) - level.value < _volume(plan)]
-    if len(energies) < 2 or _moves(energies):
+    energies = _arrived(energies) if len(energies) > 1 else energies[:0]
+    if not energies.size:
         return result
     there = _level(energies)
     result = result._replace(
@@ -82,10 +85,14 @@ def _volume(plan: Plan) -> float:
     return 0.5 * plan.target.num_params * math.log(max(plan.curvature / max(plan.target.precision, 1e-300), math.e))
 
 
-def _moves(energies: np.ndarray) -> bool:
-    """Whether they have not arrived."""
-    first, second = (mean(part) for part in np.split(energies, 2, axis=1))
-    return abs(first.value - second.value) > 3 * math.hypot(first.mcse, second.mcse)
+def _arrived(energies: np.ndarray) -> np.ndarray:
+    """Energies from where on they move no further: all, the later half, or none."""
+    length = energies.shape[1] // 8 * 8
+    for kept in (energies[:, :length], energies[:, length // 2 : length]):
+        moved = difference(*(mean(part) for part in np.split(kept, 2, axis=1)))
+        if abs(moved.value) <= STILL * moved.mcse:
+            return kept
+    return energies[:, :0]
 
 
 def _level(energies: np.ndarray) -> Estimate:

@@ -72,8 +72,9 @@ def estimate_llc(
         data, named_data: arguments of a NumPyro model, and options of `numpyro_target`, such as localization.
         sampler: "auto", "tempering" or "chains".
         tolerance: standard error to reach, relative to max(estimate, 1/4); the run ends there or with the budget.
-        max_gradients: budget of the chains [gradients of one datum, tuning and measuring included]; never exceeded by
-            more than a fifth. max_seconds: no round of chains is begun that would not end within them.
+        max_gradients: budget of the chains [gradients of one datum, tuning, measuring and the search for an energy
+            below that of w* included]; never exceeded by more than a fifth. max_seconds: no round of chains is begun
+            that would not end within them.
         num_chains: even, at least 2.
         batch_size: rows of a minibatch at first, grown where gradient noise asks for it; up to four times as many data
             are used whole.

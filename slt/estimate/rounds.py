@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
 from slt._types import Estimate
-from slt.draws import Draws, Options, Verdict, ess, rhat
+from slt.draws import Draws, Options, Verdict, rhat
 from slt.estimate.tuning import SLOW, UNKNOWN, Plan
 from slt.samplers.run import Record
 from slt.stats.learning_coefficient import llc
@@ -20,6 +21,8 @@ from slt.stats.learning_coefficient import llc
 RHAT, TREND, VIRIAL = 1.2, 0.02, 0.03
 """From which on chains have not met, of means over stretches; a change from round to round counts [share of the
 estimate]; and the virial less 1."""
+FALSE = 0.001
+"""Chance with which each of the gates on change, virial and gap refuses a run that is right."""
 ARRIVAL = 0.3
 """Share of the virial's distance from 1 by which an estimate may be off: twice what was seen on trained nets."""
 COARSE = 10
@@ -50,12 +53,14 @@ def is_finite(rounds: list[Round]) -> bool:
 class Reading(NamedTuple):
     """What the last two rounds say. energies: n beta times excess losses, heat taken away, dims (chain, step).
 
-    spread: error of the estimate without what gap, change and virial add, which they may by chance. change: from the
-    last round but one to the last. gap: between both steps. virial: E[grad U . (w - w*)]/d.
+    spread: error of the estimate without what gap, change and virial add, which they may by chance. effective:
+    independent draws that would have the error of the mean energy, which is from stretches. change: from the last
+    round but one to the last. gap: between both steps. virial: E[grad U . (w - w*)]/d.
     """
 
     estimate: Estimate
     spread: float
+    effective: float
     energies: Float[np.ndarray, "chain step"]
     change: Estimate
     gap: Estimate
@@ -73,9 +78,10 @@ def read(plan: Plan, options: Options, rounds: list[Round], alive: np.ndarray) -
 
     The standard error of the mean is itself an estimate, known to a share $1/\sqrt{2\nu}$ at $\nu$ degrees of freedom.
     It is the small ones that come with estimates far off, as energies that are low by chance spread little, and that
-    meet what is asked. So it counts with that share added. What half of the gap between both steps, half of the change
-    from round to round, and a share ARRIVAL of the virial's distance from 1 have beyond TWICE their own variance joins
-    it.
+    meet what is asked. So it counts with that share added. What half of the gap between both steps and half of the
+    change from round to round have beyond TWICE their own variance joins it. So does a share ARRIVAL of the virial's
+    distance from 1 and of its error, as far as they are more than those of the estimate: a virial of .85 ± .14 is no
+    sign that soft directions have filled, and in a run that has, its error is about that of the estimate.
     """
     half, nbeta = options.num_chains // 2, plan.target.nbeta
     kept = last_two(rounds)
@@ -84,17 +90,19 @@ def read(plan: Plan, options: Options, rounds: list[Round], alive: np.ndarray) -
     pooled = mean(energies)
     groups = np.repeat([0, 1], half)[alive]
     large, small = (_group_mean(energies[groups == g]) for g in (0, 1))
-    gap = Estimate(large.value - small.value, math.hypot(large.mcse, small.mcse), pooled.dof)
+    gap = difference(large, small)
     heat, change = kept[-1].heat, _change(parts)
     virials = [observed(part, 1)[alive] - part.temperature for part in kept]
     virial = mean(np.concatenate(virials, 1) / plan.target.num_params)
     bias = 0.25 * (_beyond(gap) + _beyond(change))
-    if plan.target.prior.sides is None:
-        bias += (ARRIVAL * pooled.value) ** 2 * _beyond(virial._replace(value=virial.value - 1))
+    if plan.target.prior.sides is None and math.isfinite(virial.mcse):
+        distance = pooled.value**2 * ((virial.value - 1) ** 2 + virial.mcse**2)
+        bias += ARRIVAL**2 * max(0.0, distance - TWICE * pooled.mcse**2)
     uncertain = pooled.mcse * (1 + 1 / math.sqrt(2 * pooled.dof))
     spread = math.sqrt(uncertain**2 + heat.mcse**2 + (UNKNOWN * heat.value) ** 2)
     estimate = pooled._replace(mcse=math.hypot(spread, math.sqrt(bias)))
-    return Reading(estimate, spread, energies, change, gap, virial, heat.value)
+    effective = float(energies.var() / pooled.mcse**2) if pooled.mcse > 0 else float(energies.size)
+    return Reading(estimate, spread, effective, energies, change, gap, virial, heat.value)
 
 
 def _beyond(difference: Estimate) -> float:
@@ -112,7 +120,20 @@ def _change(parts: list[np.ndarray]) -> Estimate:
     if len(parts) < 3 or parts[-2].shape[1] < 4:
         return Estimate(0.0, math.inf)
     before, after = (mean(part) for part in parts[-2:])
-    return Estimate(after.value - before.value, math.hypot(before.mcse, after.mcse), before.dof + after.dof)
+    return difference(after, before)
+
+
+def difference(one: Estimate, other: Estimate) -> Estimate:
+    """Of two independent estimates, with the degrees of freedom of its error (Welch 1947, Biometrika 34:28)."""
+    squares = one.mcse**2, other.mcse**2
+    parts = sum(square**2 / found.dof for square, found in zip(squares, (one, other), strict=True))
+    dof = sum(squares) ** 2 / parts if 0 < parts < math.inf else min(one.dof, other.dof)
+    return Estimate(one.value - other.value, math.sqrt(sum(squares)), dof)
+
+
+def is_beyond(found: Estimate, by: float = 0.0) -> bool:
+    """Whether what should be 0 is further from it than `by`, but for a chance of FALSE (Student's t)."""
+    return bool(abs(found.value) > stats.t.isf(FALSE / 2, found.dof) * found.mcse + by)
 
 
 def mean(values: Float[np.ndarray, "chain step"]) -> Estimate:
@@ -150,7 +171,7 @@ def is_enough(plan: Plan, options: Options, rounds: list[Round]) -> bool:
     estimate = reading.estimate
     if estimate.value < -3 * estimate.mcse:
         return True
-    if min(ess(reading.energies), reading.energies.size / SLOW) < options.effective:
+    if min(reading.effective, reading.energies.size / SLOW) < options.effective:
         return False
     return estimate.mcse <= options.asked(estimate) and not shortfalls(plan, options, rounds, reading)
 
@@ -163,7 +184,7 @@ def binned(values: Float[np.ndarray, "chain step"], number: int = 50) -> Float[n
 
 def shortfalls(plan: Plan, options: Options, rounds: list[Round], reading: Reading) -> tuple[str, ...]:
     """Why the chains have not arrived, with what would help."""
-    mixing, effective = rhat(binned(reading.energies)), ess(reading.energies)
+    mixing, effective = rhat(binned(reading.energies)), reading.effective
     change, virial, value = reading.change, reading.virial, reading.estimate.value
     remedy, reasons, asked = _remedy(plan, rounds), [], options.asked(reading.estimate)
     if reading.spread > COARSE * asked:
@@ -177,12 +198,12 @@ def shortfalls(plan: Plan, options: Options, rounds: list[Round], reading: Readi
         reasons.append(f"R-hat is {mixing:.2f}: the chains have not met; {remedy}.")
     if effective < 20:
         reasons.append(f"Only {effective:.0f} effective draws; {remedy}.")
-    if abs(change.value) > 3 * change.mcse and abs(change.value) > TREND * abs(value):
+    if is_beyond(change) and abs(change.value) > TREND * abs(value):
         reasons.append(
             f"The energy changed by {change.value:.3g} ± {change.mcse:.2g} from the last round but one to the last: "
             f"the chains are leaving w* or have not filled the posterior; {remedy}."
         )
-    if plan.target.prior.sides is None and abs(virial.value - 1) > 3 * virial.mcse + VIRIAL:
+    if plan.target.prior.sides is None and is_beyond(virial._replace(value=virial.value - 1), VIRIAL):
         reasons.append(
             f"E[grad U · (w − w*)]/d is {virial.value:.3f} ± {virial.mcse:.2g}, and 1 under the posterior: soft "
             f"directions have not filled, or the step is too large; {remedy}."
@@ -209,7 +230,7 @@ def judge(reading: Reading, options: Options, reasons: tuple[str, ...]) -> Verdi
     if reasons:
         return Verdict("not converged", reasons)
     gap, estimate = reading.gap, reading.estimate
-    if abs(gap.value) > 3.5 * gap.mcse and abs(gap.value) > 0.05 * abs(estimate.value):
+    if is_beyond(gap) and abs(gap.value) > 0.05 * abs(estimate.value):
         reason = (
             f"The two step sizes disagree by {gap.value:.3g} ± {gap.mcse:.2g}: the step is too large for this "
             "posterior. Raise the localisation, or with few parameters use sampler='tempering'."

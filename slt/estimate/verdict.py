@@ -30,6 +30,12 @@ CHANCE = 4
 """Standard errors of the mean rounding of ROWS rows, from which on it is that of all rows."""
 DIRECTIONS = 4
 """In which it is measured, where the energy is about a nat above that of w*."""
+REACH = 0.02
+"""Energy below that of w* that its gradient allows, relative to the estimate, from which on it is looked for."""
+PASSES, SEARCH = 3, 100
+"""Gradients over all data that a step of L-BFGS takes, about, and steps at most."""
+OVER = 1.2
+"""Of the budget, all in all, what looking for a lower energy may take a run to."""
 
 
 def same_everywhere(energies: Float[np.ndarray, "..."], estimate: Estimate) -> tuple[str, ...]:
@@ -44,10 +50,17 @@ def same_everywhere(energies: Float[np.ndarray, "..."], estimate: Estimate) -> t
 
 def objection(target: Target, result: Result, options: Options) -> tuple[Verdict | None, dict[str, float]]:
     """The verdict on rounding and minimum, which no sampler sees, or None, and the diagnostics behind it."""
+    found = result.diagnostics
     with in_precision(target):
         error = rounding(target)
-        verdict = judge_rounding(target, result, options, error) or judge_minimum(target, result, options, error)
-    return verdict, {} if math.isnan(error) else {"rounding": error}
+        verdict, spent = judge_rounding(target, result, options, error), 0
+        if verdict is None:
+            verdict = judge_minimum(target, result, options, error)
+            spent = PASSES * target.num_data * search_steps(target, result, options)
+    known = {} if math.isnan(error) else {"rounding": error}
+    if "datum_gradients" in found:
+        known["datum_gradients"] = found["datum_gradients"] + spent
+    return verdict, known
 
 
 def with_objection(target: Target, result: Result, options: Options) -> Result:
@@ -159,19 +172,16 @@ def _excess_losses(target: Target, positions: list[Params], dtype: type) -> np.n
 def judge_minimum(target: Target, result: Result, options: Options, error: float = 0.0) -> Verdict | None:
     """Refuse where an energy well below that of w* is within reach: the estimate would be too low, or negative.
 
-    The reach of a gradient g against a prior of curvature c is at most (n beta g)^2/(2c) on a convex loss; where that
-    is not negligible, L-BFGS looks for the lower energy itself, over all data, for about as many gradients as the run
-    was allowed. What is lower by no more than a few times the rounding `error` of an energy is not lower.
+    Where the gradient allows one, L-BFGS looks for the lower energy itself, over all data, as long as the budget
+    lasts. What is lower by no more than a few times the rounding `error` of an energy is not lower.
     """
     if target.flaw:
         return Verdict("not a minimum", (target.flaw, *result.verdict.reasons))
     estimate = result.estimates["llc"]
     if not math.isfinite(estimate.value):
         return None
-    size = max(estimate.value, 0.25)
-    reach = (target.nbeta * target.gradient_norm) ** 2 / (2 * max(target.precision, 1e-12))
-    steps = min(max(options.max_gradients // (3 * target.num_data), 10), 100)
-    gap = deficit(target, num_steps=steps) if reach > 0.02 * size else 0.0
+    size, steps = max(estimate.value, 0.25), search_steps(target, result, options)
+    gap = deficit(target, num_steps=steps) if steps else 0.0
     worst = max(gap, -result.diagnostics.get("lowest_energy", 0.0))
     negative = estimate.value < -3 * estimate.mcse
     least = max(BELOW * size, 3 * estimate.mcse, 0.0 if math.isnan(error) else 5 * error)
@@ -188,6 +198,20 @@ def judge_minimum(target: Target, result: Result, options: Options, error: float
     else:
         return None
     return Verdict("not a minimum", (reason + _way_out(target, options.seed), *result.verdict.reasons))
+
+
+def search_steps(target: Target, result: Result, options: Options) -> int:
+    """Of L-BFGS: none where w* has no gradient to speak of, else what the run has left of its budget and a fifth.
+
+    The reach of a gradient g against a prior of curvature c is at most (n beta g)^2/(2c) on a convex loss. Tempering
+    has no budget: it is allowed that of chains.
+    """
+    estimate = result.estimates["llc"]
+    reach = (target.nbeta * target.gradient_norm) ** 2 / (2 * max(target.precision, 1e-12))
+    if target.flaw or not math.isfinite(estimate.value) or not reach > REACH * max(estimate.value, 0.25):
+        return 0
+    left = OVER * options.max_gradients - result.diagnostics.get("datum_gradients", 0.0)
+    return min(max(int(left / (PASSES * target.num_data)), 0), SEARCH)
 
 
 def _way_out(target: Target, seed: int) -> str:

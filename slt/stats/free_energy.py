@@ -89,17 +89,29 @@ class FreeEnergy(NamedTuple):
     verdict: Verdict
     settings: dict[str, str | float | int]
 
+    @property
+    def refused(self) -> dict[str, Verdict]:
+        """As of `Result`: lambda where it is not stated, whatever the verdict on -log Z is."""
+        if "rlct" not in self.estimates or math.isfinite(self.estimates["rlct"].value):
+            return {}
+        return {"rlct": Verdict("not converged", (self.fit.reason,))}
+
+    def rows(self) -> list[Cell]:
+        """A row for every estimate, with the status of the verdict on it."""
+        refused = self.refused
+        return [Cell(name, x, refused.get(name, self.verdict).status) for name, x in self.estimates.items()]
+
     def glance(self) -> Glance:
         """What `repr` shows: every estimate, and the probability of each multiplicity."""
-        lines = [(name, str(estimate)) for name, estimate in self.estimates.items()]
+        lines = [(cell.name, str(cell.estimate), cell.status) for cell in self.rows()]
         lines += [
-            (f"m = {m}", f"{p:.1%}") for m, p in (self.fit.probabilities if self.fit else {}).items() if p > 0.005
+            (f"m = {m}", f"{p:.1%}", "") for m, p in (self.fit.probabilities if self.fit else {}).items() if p > 0.005
         ]
         return Glance(f"Free energy, {self.verdict.status}", lines, self.verdict.reasons)
 
     def to_dataframe(self) -> Any:
         """The estimates as a `pandas.DataFrame`, a row each."""
-        return to_dataframe([Cell(name, x, self.verdict.status) for name, x in self.estimates.items()])
+        return to_dataframe(self.rows())
 
     __repr__ = as_text
     _repr_html_ = as_html

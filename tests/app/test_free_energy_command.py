@@ -6,12 +6,15 @@ import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from report.test_criteria_table import shown
 
 from slt import store
 from slt.app import experiment
 from slt.app.cli import cli
 from slt.app.config import parse_config
+from slt.draws import Verdict
 from slt.estimate.free_energy import estimate_free_energy
+from slt.report.tables import free_energy_table
 from slt.stats.free_energy import no_fit
 
 DATA = Path(__file__).parents[2] / "data"
@@ -48,6 +51,17 @@ def test_it_comes_back_bit_for_bit(found, tmp_path, suffix, fitted):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="no stored result"):
         store.load(tmp_path / f"a{suffix}")
+
+
+def test_a_coefficient_that_is_not_stated_has_a_verdict_of_its_own(found):
+    none = no_fit("not asymptotic: too few data.")
+    bare = found._replace(fit=none, estimates=found.estimates | {"rlct": none.rlct}, verdict=Verdict("converged"))
+    assert bare.refused == {"rlct": Verdict("not converged", (none.reason,))}
+    assert found.refused == {}
+    status = bare.to_dataframe().set_index("name")["status"]
+    assert status.to_dict() == {"free_energy": "converged", "thermodynamic": "converged", "rlct": "not converged"}
+    assert "nan ± inf      not converged" in repr(bare)
+    assert "refused" in shown(free_energy_table(bare))
 
 
 def test_the_command_stores_shows_and_reopens(found, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from slt._types import Estimate
 from slt.draws import Options
 from slt.estimate.harmonic import harmonic
 from slt.estimate.llc import estimate_llc
-from slt.estimate.rounds import Round, judge, mean, read, shortfalls
+from slt.estimate.rounds import Round, difference, is_beyond, judge, mean, read, shortfalls
 from slt.estimate.tuning import Plan
 from slt.samplers.run import Record
 from slt.targets.target import potential_target
@@ -21,14 +21,14 @@ OPTIONS = Options(0, 0.01, 10**6, 4, 500, progress=False)
 EVERYONE = np.ones(4, bool)
 
 
-def planted(levels, *, heat=0.0, virial=DIM, offsets=(0.0, 0.0, 0.0, 0.0), seed=0):
+def planted(levels, *, heat=0.0, virial=DIM, scatter=20.0, offsets=(0.0, 0.0, 0.0, 0.0), seed=0):
     """Rounds of 100, 200, 400, ... steps whose energies are white around a level each, of spread 9, as chi-square."""
     rng = np.random.default_rng(seed)
     target = wide_quadratic()[0]
     rounds = []
     for r, level in enumerate(levels):
         energies = level + heat + np.asarray(offsets)[:, None] + 9 * rng.normal(size=(4, 100 * 2**r))
-        virials = virial + 20 * rng.normal(size=energies.shape)
+        virials = virial + scatter * rng.normal(size=energies.shape)
         seen = np.stack([energies / target.nbeta, virials], -1)
         empty = np.zeros(seen.shape[1:2])
         records = [Record(part, empty, empty, empty, None) for part in (seen[:2], seen[2:])]
@@ -62,6 +62,29 @@ def test_chains_that_have_not_arrived_are_refused_with_a_remedy(changed, sentenc
     verdict = judge(found, OPTIONS, shortfalls(plan, OPTIONS, rounds, found))
     assert verdict.status == "not converged"
     assert any(re.search(sentence, reason) and "max_gradients" in reason for reason in verdict.reasons), verdict
+
+
+def test_a_virial_too_uncertain_to_be_refused_is_in_the_error():
+    """.85 ± .1 over 4 (200 + 400) draws, which may be 1: .3 of the distance and of its error is 5 % of the estimate."""
+    plan, rounds = planted([LEVEL] * 3, virial=0.85 * DIM, scatter=0.1 * DIM * 2400**0.5)
+    found = read(plan, OPTIONS, rounds, EVERYONE)
+    assert judge(found, OPTIONS, shortfalls(plan, OPTIONS, rounds, found)).status == "converged"
+    assert found.virial.mcse == pytest.approx(0.1, rel=0.2)
+    assert found.spread < 0.01 * LEVEL
+    assert found.estimate.mcse > 0.29 * LEVEL * np.hypot(found.virial.value - 1, found.virial.mcse)
+
+
+@pytest.mark.parametrize(("dof", "errors"), [(4.0, 8.5), (20.0, 3.8), (200.0, 3.3)])
+def test_gates_are_as_wide_as_few_stretches_make_them(dof, errors):
+    """At 1e-3 by Student's t, where 3 errors refuse a run in 25, 140 and 330 that is right."""
+    assert not is_beyond(Estimate(errors, 1.0, dof))
+    assert is_beyond(Estimate(1.1 * errors + 0.5, 1.0, dof), 0.5)
+
+
+def test_the_error_of_a_difference_is_known_as_well_as_its_larger_part():
+    found = difference(Estimate(3.0, 2.0, 5.0), Estimate(1.0, 1e-3, 100.0))
+    assert found == pytest.approx((2.0, 2.0, 5.0), rel=1e-3)
+    assert difference(Estimate(1.0, 1.0, 8.0), Estimate(1.0, 1.0, 8.0)).dof == pytest.approx(16)
 
 
 def test_errors_of_energies_that_swing_are_right():

@@ -25,6 +25,16 @@ def test_chains_that_sit_in_one_of_two_phases_are_not_converged(seed):
     assert result.diagnostics["datum_gradients"] < 1.2 * 60_000
 
 
+def test_a_wall_of_ten_nats_is_seen_at_a_small_budget():
+    """Chains from the prior that were still coming down in their first half: 1.49 ± .07 "converged", 2.23 is right."""
+    there = np.array([1.7, 0.0, 0.0])
+    wells = potential_target(
+        lambda w: jnp.minimum(4 * w @ w, 0.1 + 0.5 * (w - there) @ (w - there)), jnp.zeros(3), nbeta=12.0
+    )
+    result = estimate_llc(wells, seed=5, sampler="chains", max_gradients=20_000)
+    assert result.verdict.status == "not converged"
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_one_posterior_is_found_from_everywhere(seed):
     """K = |w|² and a valley, K = (|w|² − 1)²: chains from the prior end where those from w* are."""

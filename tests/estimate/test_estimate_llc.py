@@ -15,7 +15,7 @@ from slt._types import Estimate
 from slt.catalogue.registry import potential
 from slt.draws import Options
 from slt.estimate.llc import estimate_llc, llc_profile
-from slt.estimate.verdict import judge_minimum
+from slt.estimate.verdict import judge_minimum, objection
 from slt.geometry.curvature import harmonic_llc, hessian_eigenvalues
 from slt.targets.target import loss_target, potential_target
 
@@ -245,13 +245,17 @@ def test_a_run_that_diverges_at_every_step_is_not_called_a_number(monkeypatch):
     assert np.isnan(result.estimates["llc"].value)
 
 
-def test_the_search_below_w_costs_about_as_much_as_the_run(monkeypatch):
+def test_the_search_below_w_takes_what_is_left_of_the_budget_and_a_fifth_and_is_counted(monkeypatch):
+    """A step is three gradients of 300 data."""
     steps = []
     monkeypatch.setattr("slt.estimate.verdict.deficit", lambda target, num_steps: steps.append(num_steps) or 0.0)
     target = regression(300, 60)[0]._replace(gradient_norm=1.0)
-    for budget in (9_000, 45_000, 9_000_000):
-        judge_minimum(target, make_result(), Options(0, 0.1, budget, 2, 100, progress=False))
-    assert steps == [10, 50, 100]
+    spent = {"datum_gradients": 9_000.0}
+    result = make_result()._replace(diagnostics=spent)
+    for budget, wanted in ((7_000, 0), (9_000, 2), (45_000, 50), (9_000_000, 100)):
+        _, found = objection(target, result, Options(0, 0.1, budget, 2, 100, progress=False))
+        assert found["datum_gradients"] == 9_000 + wanted * 900
+    assert steps == [2, 50, 100]
 
 
 @pytest.mark.parametrize(("value", "mcse", "status"), [(0.0, 0.0, None), (-0.5, 0.1, "not a minimum")])

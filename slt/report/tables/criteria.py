@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from slt.draws import Result
-from slt.report.tables.base import Column, interval, number, reason_lines, table, verdict
+from slt.report.tables.base import Column, colour, interval, number, reason_lines, table, verdict
 from slt.stats.free_energy import FreeEnergy
 
 ROWS = {
@@ -67,8 +67,11 @@ def free_energy_table(found: FreeEnergy) -> RenderableType:
     settings = found.settings
     title = f"Free energy at nβ = {number(float(settings['nbeta']))}, d = {settings['num_params']}, γ = "
     title += f"{number(settings['localization'])}; ladder to nβ = {number(float(found.nbeta[-1]))}"
-    known = [(label, found.estimates[name]) for name, label in FREE_ENERGIES.items() if name in found.estimates]
-    rows: list[tuple] = [(label, estimate, interval(estimate)) for label, estimate in known]
+    rows: list[tuple] = []
+    for name in (name for name in FREE_ENERGIES if name in found.estimates):
+        estimate, refusal = found.estimates[name], found.refused.get(name)
+        shown = estimate if refusal is None else Text("refused", style=colour(refusal.status))
+        rows.append((FREE_ENERGIES[name], shown, interval(estimate)))
     likely = [(m, p) for m, p in found.fit.probabilities.items() if p >= LIKELY]
     rows += [(f"probability of multiplicity m = {m}", f"{p:.3f}", "") for m, p in likely]
     rows.append(("verdict", verdict(found.verdict.status), ""))
