@@ -6,6 +6,7 @@ the step shrinks instead.
 """
 
 import math
+import time
 from typing import NamedTuple
 
 import jax
@@ -57,7 +58,7 @@ class Plan(NamedTuple):
     """Time step h, rows of a batch, gradients spent so far [of one datum], and what is known of where the chains stand.
 
     target: with the control variate or without. curvature: largest, of U on the typical set [nats/unit^2].
-    level: of the estimate, about. heat: of the batches in it, about.
+    level: of the estimate, about. heat: of the batches in it, about. pace: of the fastest pilot [s/gradient].
     """
 
     target: Target
@@ -67,6 +68,7 @@ class Plan(NamedTuple):
     spent: int
     level: float
     heat: float = 0.0
+    pace: float = math.inf
 
     @property
     def whole(self) -> bool:
@@ -115,8 +117,10 @@ def tune(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
     good = 0
     for pilot_key in pilot_keys:
         run_key, end_key, noise_key = jax.random.split(pilot_key, 3)
+        began = time.perf_counter()
         loss, moved, cost = pilot(run_key, plan, options, positions, pilot_steps(plan, options), plan.mix)
-        plan = plan._replace(spent=plan.spent + cost)
+        pace = (time.perf_counter() - began) / cost  # the first of a program has its compilation in it
+        plan = plan._replace(spent=plan.spent + cost, pace=min(plan.pace, pace))
         if not np.isfinite(loss).all():
             plan = plan._replace(step_size=plan.step_size / 2, curvature=4 * plan.curvature)
             continue
