@@ -140,6 +140,7 @@ def test_figures_that_can_be_counted_are_those_of_the_code(tools):
     digits = np.load(ROOT / "data" / "digits.npz")["inputs"]
     rows, pixels = digits.shape
     entry = slt.potential("x2y2")
+    assert entry.exact is not None
     mean = entry.exact(1e4, localization=1.0).mean
     counted = {
         "README.md": [
