@@ -98,18 +98,86 @@ def test_no_refusal_of_the_code_is_missing(tools):
     assert shown > 0.97 * len(raised)
 
 
-def test_every_quoted_figure_is_on_its_page_with_a_script(tools, monkeypatch):
+def test_every_figure_of_a_page_has_a_row_with_words_script_and_date(tools, monkeypatch):
     evidence = tools("evidence")
     assert evidence.missing() == []
-    monkeypatch.setattr(evidence, "quotes", lambda: [evidence.Quote("no such words", "README.md", "", "no.py", "")])
-    assert len(evidence.missing()) == 2
+    rows = evidence.quotes()
+    monkeypatch.setattr(evidence, "quotes", lambda: [row for row in rows if "91 potentials" not in row.words])
+    assert [said for said in evidence.missing() if said.startswith("README.md has '91'")] == evidence.missing()
+    wrong = evidence.Quote("no such words", "README.md", "", "no.py", "today")
+    monkeypatch.setattr(evidence, "quotes", lambda: [*rows, wrong])
+    assert len(evidence.missing()) == 3
 
 
-def test_the_catalogue_is_as_large_as_the_page_says():
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("λ̂ is 62 at γ = 1, 29 at 10 and .81 at 1,000", "62 29 10 .81 1,000"),
+        ("a net 64-32-10 of 8 × 8 pixels, w⁴, λ = 1/4, 10 %", "64 32 10 8 8 1 4 10"),
+        ("1. of $x^2$, `y2`, [one](a2.md)\n2. in arXiv:2308.12108 of 2023\n:gutter: 2\n::::{grid} 1 2", ""),
+        ("β = 1/log n, (γ/2) κ/(1 + κ)/2, devinterp 1.3 and 2.x, Python 3.12", ""),
+        ("```{python}\nx = 3\n```\nby 5", "5"),
+    ],
+)
+def test_what_is_a_figure_and_what_is_not(tools, text, numbers):
+    assert [found[0] for found in tools("evidence").figures(text)] == numbers.split()
+
+
+def test_figures_that_can_be_counted_are_those_of_the_code(tools):
+    import numpy as np
+    from safetensors.numpy import load_file
+
     import slt
+    from slt._types import Estimate
+    from slt.estimate.llc import TEMPERING_DIM
+    from slt.stats.learning_coefficient import plateau
 
-    known = [entry for entry in slt.catalogue.potentials().values() if entry.exact is not None]
-    assert f"{len(known)} potentials with exact λ" in (ROOT / "README.md").read_text(encoding="utf-8")
+    known = sum(entry.exact is not None for entry in slt.catalogue.potentials().values())
+    claims = re.findall(r"^\| C\d+ \|", (ROOT / "notebooks" / "claims.md").read_text(encoding="utf-8"), re.M)
+    weights = load_file(ROOT / "data" / "digits_mlp.safetensors")
+    size = sum(leaf.size for leaf in weights.values())
+    (inner, middle), (_, outer) = (weights[f"layer_{i}/weight"].shape for i in range(2))
+    digits = np.load(ROOT / "data" / "digits.npz")["inputs"]
+    rows, pixels = digits.shape
+    entry = slt.potential("x2y2")
+    assert entry.exact is not None
+    mean = entry.exact(1e4, localization=1.0).mean
+    counted = {
+        "README.md": [
+            f"{known} potentials with exact λ", f"{len(claims)} public claims", f"at most {TEMPERING_DIM} parameters",
+            f"classifier of {size} parameters", f"λ = d/2 = {size // 2}", f"below d/2 = {size // 2}",
+        ],
+        "CONTRIBUTING.md": [f"has {len(tools('faces').face('slt'))} names"],
+        "data/README.md": [
+            f"{rows} images", f"{digits.min()} to {digits.max()} (`inputs`, {digits.dtype}, {rows} × {pixels})",
+            f"{inner}-{middle}-{outer} tanh classifier ({size} parameters)",
+        ],
+        "notebooks/docs/articles.md": [f"{len(claims)} public claims"],
+        "notebooks/docs/conventions.md": [f"{mean:.4f}, while λ = {entry.rlct}"],
+        "notebooks/docs/index.md": [f"of {size} parameters", f"d/2 = {size // 2}"],
+    }  # fmt: skip
+    quoted = {(page, words) for words, page, *_ in tools("evidence").quotes()}
+    for page, words in counted.items():
+        for figure in words:
+            assert any(figure in found for where, found in quoted if where == page), (page, figure)
+    near, apart = ([Estimate(1.0, 0.1), Estimate(value, 0.1)] for value in (1.09, 1.11))  # 10 %
+    assert plateau([1, 10], near) == (1, 10)
+    assert plateau([1, 10], apart) is None
+
+
+def test_every_claim_names_a_script_that_exists_and_a_date():
+    claims = ROOT / "notebooks" / "claims.md"
+    lines = re.findall(r"^\| (C\d+ \|.*) \|$", claims.read_text(encoding="utf-8"), re.M)
+    rows = [line.split(" | ") for line in lines]
+    assert [row[0] for row in rows] == [f"C{i}" for i in range(1, 30)]
+    for name, *_, where, date in rows:
+        scripts = re.findall(r"\w+\.(?:py|md)(?=`)", where)
+        notebooks = re.findall(r"\b[a-z_]+\b(?!\.)", re.sub(r"`[^`]*`|\]\([^)]*\)", "", where))
+        assert scripts or notebooks, name
+        paths = [ROOT / "tests" / "benchmarks" / script for script in scripts]
+        paths += [claims.with_name(f"{notebook}.py") for notebook in notebooks]
+        assert not [path for path in paths if not path.is_file()], name
+        assert re.fullmatch(r"2026-\d\d-\d\d", date), name
 
 
 def test_every_article_is_of_the_notebook_of_today(tools):

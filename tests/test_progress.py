@@ -24,6 +24,17 @@ def test_one_line_a_minute(clock, capsys):
     assert [line.partition(" ")[2] for line in lines] == ["round 1: 1 of 4 draws", "round 2: 2 of 4 draws"]
 
 
+def test_a_forecast_ends_the_line_and_stands_under_the_bar(clock, capsys):
+    with tracked(True, 4, "draws", note="forecast: 9 s") as update:
+        clock[0] += 100
+        update(2, "round")
+    assert capsys.readouterr().err.endswith(" round: 2 of 4 draws; forecast: 9 s\n")
+    bar = _progress._Bar()
+    assert len(list(bar.get_renderables())) == 1
+    bar.note = "forecast: 9 s"
+    assert list(bar.get_renderables())[1:] == ["forecast: 9 s"]
+
+
 def test_nothing_unless_asked(clock, capsys):
     with tracked(False, 4, "draws") as update:
         clock[0] += 1000

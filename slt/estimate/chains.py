@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,10 +67,30 @@ RESTARTS = 2
 """How often a run in which a chain diverges starts again at half the step; after that the chain is left out."""
 FIRST, ROUNDS = 8, 8
 """Steps of a part of the first round, at least and about; rounds at most."""
+LEAST_ROUNDS = 3
+"""Rounds before a run may end."""
 DIVERGED = 1e6
 """Times what the virial is, beyond which a chain has left for good."""
 VECTORS = 2
 """Noise vectors of the heat of a round, at the ends of as many chains."""
+
+
+class Forecast(NamedTuple):
+    """What a run is about to take and to give, as it is said before the first round and kept with the result.
+
+    gradients: of one datum, those of the tuning among them. seconds: of the rounds. error: standard error at their
+    end [1]. asked: that which ends the run before the budget does [1].
+    """
+
+    gradients: float
+    seconds: float
+    error: float
+    asked: float
+
+    def __str__(self) -> str:
+        end = "asked" if self.error <= self.asked else "asked and out of reach"
+        cost = f"{self.gradients:.2g} gradients, {self.seconds:.2g} s"
+        return f"forecast: {cost}, standard error {self.error:.2g} ({self.asked:.2g} {end})"
 
 
 def chained_result(target: Target, options: Options) -> Result:
@@ -83,19 +103,19 @@ def chained_result(target: Target, options: Options) -> Result:
     for restart in range(RESTARTS + 1):
         key = jax.random.fold_in(run_key, restart) if restart else run_key
         last = restart == RESTARTS
-        forecast = _forecast(plan, options)
-        rounds, plan = _run(key, plan, options, positions, started, to_the_end=last)
+        expected = forecast(plan, options)
+        rounds, plan = _run(key, plan, options, positions, started, expected, to_the_end=last)
         if last or is_finite(rounds):
             break
         plan, options = _halved(plan, options)
-    result = _result(plan, options, rounds, forecast)
+    result = _result(plan, options, rounds, expected)
     if result.verdict.status != "converged":
         return result
     return beside(jax.random.fold_in(run_key, RESTARTS + 1), plan, options, result)
 
 
 def _run(
-    key: Key, plan: Plan, options: Options, positions: Params, started: float, *, to_the_end: bool
+    key: Key, plan: Plan, options: Options, positions: Params, started: float, expected: Forecast, *, to_the_end: bool
 ) -> tuple[list[Round], Plan]:
     """The rounds, each checkpointed; a divergence ends them unless told otherwise. The plan knows what was spent."""
     target, (number, unit, stretch) = plan.target, _lengths(plan, options)
@@ -122,7 +142,7 @@ def _run(
                     label = f"γ = {target.localization:.3g}, round {r + 1} of at most {number}, {part} at step {g + 1}"
                     chains[g], record = _stretch(
                         mix if part == "mix" else cold, chains[g], target, options, length * unit * 2**r, stretch,
-                        f"round{r}-{part}-group{g}", label, g if part == "measure" else None,
+                        f"round{r}-{part}-group{g}", label, g if part == "measure" else None, str(expected),
                     )  # fmt: skip
             records.append(record)
         plan = plan._replace(spent=plan.spent + sum(plan.parts) * unit * 2**r * per_step)
@@ -136,7 +156,7 @@ def _run(
             break
         now = time.perf_counter()
         late = options.max_seconds is not None and now + 2 * (now - began) > started + options.max_seconds
-        if late or (r >= 2 and is_enough(plan, options, rounds)):
+        if late or (r + 1 >= LEAST_ROUNDS and is_enough(plan, options, rounds)):
             break
     return rounds, plan
 
@@ -154,7 +174,7 @@ def excess_and_virial(loss: Energy, energy: Energy, minimum: Params, w: Params, 
 
 def _stretch(
     run: Runner, chains: Chains, target: Target, options: Options, draws: int, stretch: int, name: str, label: str,
-    watched: int | None,
+    watched: int | None, note: str,
 ) -> tuple[Chains, Record]:  # fmt: skip
     path = options.checkpoint and options.checkpoint.with_name(f"{options.checkpoint.name}-{name}")
     watch = (
@@ -164,7 +184,7 @@ def _stretch(
     )
     return advance_with_progress(
         run, chains, target.data, draws, progress=options.progress, checkpoint=path, label=label, watch=watch,
-        stretch=min(stretch, draws),
+        stretch=min(stretch, draws), note=note,
     )  # fmt: skip
 
 
@@ -172,7 +192,7 @@ def _lengths(plan: Plan, options: Options) -> tuple[int, int, int]:
     """Rounds at most, steps of a part of the first, and steps of a stretch, which divides it: a power of two."""
     per_step, parts = plan.per_step(options), sum(plan.parts)
     left = options.max_gradients - plan.spent
-    number = min(ROUNDS, max(3, int(math.log2(max(left / per_step / (FIRST * parts), 1) + 1))))
+    number = min(ROUNDS, max(LEAST_ROUNDS, int(math.log2(max(left / per_step / (FIRST * parts), 1) + 1))))
     unit = max(int((left - number * _look_cost(plan, options)) / per_step / parts / (2**number - 1)), 1)
     stretch = 2 ** max(int(math.log2(unit)) - 3, 0)
     return number, unit // stretch * stretch, stretch
@@ -233,18 +253,23 @@ def _every(watch: Watch, group: int, number: int) -> Callable[[Params], None]:
     return look
 
 
-def _forecast(plan: Plan, options: Options) -> dict[str, float]:
-    """Before the main run: gradients, and the standard error that they are about to give."""
+def forecast(plan: Plan, options: Options) -> Forecast:
+    """The first number of rounds that gives the standard error asked, or all that the budget has."""
     number, unit, _ = _lengths(plan, options)
-    kept = plan.parts[-1] * unit * (2 ** (number - 1) + 2 ** (number - 2))
-    statistical = math.sqrt(plan.level * SLOW / (options.num_chains * kept))
-    return {
-        "forecast_gradients": float(max(options.max_gradients, plan.spent)),
-        "forecast_error": math.hypot(statistical, UNKNOWN * plan.heat),
-    }
+    asked, error, gradients = options.asked(Estimate(plan.level, 0.0)), math.inf, 0.0
+    for r in range(LEAST_ROUNDS, number + 1):
+        kept = plan.parts[-1] * unit * (2 ** (r - 1) + 2 ** (r - 2))
+        error = math.hypot(math.sqrt(plan.level * SLOW / (options.num_chains * kept)), UNKNOWN * plan.heat)
+        steps = sum(plan.parts) * unit * (2**r - 1)
+        gradients = plan.spent + steps * plan.per_step(options) + r * _look_cost(plan, options)
+        if error <= asked:
+            break
+    else:
+        gradients = max(options.max_gradients, plan.spent)
+    return Forecast(float(gradients), plan.pace * (gradients - plan.spent), error, asked)
 
 
-def _result(plan: Plan, options: Options, rounds: list[Round], forecast: dict[str, float]) -> Result:
+def _result(plan: Plan, options: Options, rounds: list[Round], expected: Forecast) -> Result:
     half, target = options.num_chains // 2, plan.target
     alive = finite_chains(rounds)
     both = bool(alive[:half].any() and alive[half:].any())
@@ -254,7 +279,7 @@ def _result(plan: Plan, options: Options, rounds: list[Round], forecast: dict[st
         "sampler": "chains", "step_size": plan.step_size, "friction": plan.decay / plan.step_size,
         "batch_size": plan.batch_size, "control_variate": int(target.control_variate), **noted(target),
     }  # fmt: skip
-    diagnostics = forecast | {
+    diagnostics = {f"forecast_{name}": value for name, value in expected._asdict().items()} | {
         "divergences": float((~alive).sum()),
         "datum_gradients": float(plan.spent),
         "kappa": max(plan.curvature / target.precision - 1, 0.0) if target.precision > 0 else math.inf,

@@ -6,6 +6,7 @@ the step shrinks instead.
 """
 
 import math
+import time
 from typing import NamedTuple
 
 import jax
@@ -57,7 +58,8 @@ class Plan(NamedTuple):
     """Time step h, rows of a batch, gradients spent so far [of one datum], and what is known of where the chains stand.
 
     target: with the control variate or without. curvature: largest, of U on the typical set [nats/unit^2].
-    level: of the estimate, about. heat: of the batches in it, about.
+    level: of the estimate, about. heat: of the batches in it, about. pace: of pilots of that batch, or the last
+    [s/gradient].
     """
 
     target: Target
@@ -67,6 +69,7 @@ class Plan(NamedTuple):
     spent: int
     level: float
     heat: float = 0.0
+    pace: float = math.inf
 
     @property
     def whole(self) -> bool:
@@ -112,10 +115,13 @@ def tune(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
         curvature = max(curvature, (STEP / options.warm_start[0]) ** 2)
         plan = plan._replace(batch_size=max(plan.batch_size, min(options.warm_start[1], target.num_data)))
     plan, _ = _planned(noise_key, plan._replace(curvature=curvature), options, target.minimum, [plain])
-    good = 0
+    good, pace, paces = 0, math.inf, dict[int, float]()
     for pilot_key in pilot_keys:
         run_key, end_key, noise_key = jax.random.split(pilot_key, 3)
+        began = time.perf_counter()
         loss, moved, cost = pilot(run_key, plan, options, positions, pilot_steps(plan, options), plan.mix)
+        pace = (time.perf_counter() - began) / cost
+        paces[plan.batch_size] = min(paces.get(plan.batch_size, pace), pace)  # the first has compilation in it
         plan = plan._replace(spent=plan.spent + cost)
         if not np.isfinite(loss).all():
             plan = plan._replace(step_size=plan.step_size / 2, curvature=4 * plan.curvature)
@@ -136,7 +142,7 @@ def tune(key: Key, target: Target, options: Options) -> tuple[Plan, Params]:
             or plan.spent > MOST * options.max_gradients
         ):
             break
-    return plan, positions
+    return plan._replace(pace=paces.get(plan.batch_size, pace)), positions
 
 
 def measuring_rows(target: Target, options: Options) -> int:

@@ -188,14 +188,9 @@ def sample(
     if num_draws < 4 or num_warmup < 0:
         raise ValueError(f"sample: num_draws is {num_draws}, num_warmup {num_warmup}; needed: at least 4 and 0.")
     run = runner(
-        sampler,
-        observe,
-        batch_size=batch_size,
-        thinning=thinning,
-        chain_method=chain_method,
-        keep_positions=keep_positions,
-        mesh=mesh,
-    )
+        sampler, observe, batch_size=batch_size, thinning=thinning, chain_method=chain_method,
+        keep_positions=keep_positions, mesh=mesh,
+    )  # fmt: skip
     chains = run.init(key, positions, data)
     chains, record = advance_with_progress(
         run, chains, data, num_warmup + num_draws, progress=progress, checkpoint=checkpoint
@@ -215,6 +210,7 @@ def advance_with_progress(
     watch: Callable[[Params], None] | None = None,
     spacing: int = 1,
     stretch: int | None = None,
+    note: str = "",
 ) -> tuple[Chains, Record]:
     """`run.advance` in stretches; after each the progress, a checkpoint, and a look at the positions.
 
@@ -231,7 +227,7 @@ def advance_with_progress(
         identity = {"num_draws": num_draws, "start": int(chains.index), "first_draw": _first_draw(run, chains, data)}
         with contextlib.suppress(FileNotFoundError):
             chains, record, done = _load(checkpoint, run, chains, data, identity)
-    with tracked(progress, num_draws, "draws", done=done) as update:
+    with tracked(progress, num_draws, "draws", done=done, note=note) as update:
         update(done, label)
         while done < num_draws:
             count = min(stretch, num_draws - done)

@@ -1,5 +1,6 @@
 """What rounds of chains say on planted draws; budgets, forecasts and the virial of short real runs."""
 
+import math
 import re
 
 import jax.numpy as jnp
@@ -9,10 +10,11 @@ from estimate.test_estimate_llc import regression, wide_quadratic
 
 from slt._types import Estimate
 from slt.draws import Options
+from slt.estimate.chains import forecast
 from slt.estimate.harmonic import harmonic
 from slt.estimate.llc import estimate_llc
 from slt.estimate.rounds import Round, difference, is_beyond, judge, mean, read, shortfalls
-from slt.estimate.tuning import Plan
+from slt.estimate.tuning import SLOW, Plan
 from slt.samplers.run import Record
 from slt.targets.target import potential_target
 
@@ -179,7 +181,25 @@ def test_budgets_are_kept_and_forecast(budget):
     found = result.diagnostics
     assert found["datum_gradients"] < 1.2 * budget
     assert found["forecast_gradients"] == budget
-    assert found["forecast_error"] > 0
+    assert found["forecast_error"] > found["forecast_asked"] > 0
+    assert 0 < found["forecast_seconds"] < math.inf
+
+
+def test_a_forecast_is_of_the_first_rounds_that_give_what_is_asked():
+    """Of energies that forget themselves in SLOW steps, 4 chains over the last two of r rounds have E/(4 kept/SLOW)."""
+    plan = planted([LEVEL] * 3)[0]._replace(pace=1e-3)
+    loose, close, never = (forecast(plan, OPTIONS._replace(tolerance=tolerance)) for tolerance in (0.1, 1 / 800, 1e-9))
+    for found, tolerance in ((loose, 0.1), (close, 1 / 800)):
+        assert found.error <= found.asked == tolerance * LEVEL
+        kept = SLOW * LEVEL / found.error**2 / OPTIONS.num_chains
+        steps = (found.gradients - plan.spent) / plan.per_step(OPTIONS)
+        assert 3 / 4 < kept / steps < 1  # the last two rounds are (2^(r - 1) + 2^(r - 2)) of 2^r - 1 parts
+    assert math.sqrt(2) * close.error > close.asked  # a round fewer would not do
+    assert loose.gradients < 0.3 * close.gradients
+    assert close.seconds == pytest.approx(1e-3 * (close.gradients - plan.spent))
+    assert never.gradients == OPTIONS.max_gradients
+    assert str(never).startswith("forecast: 1e+06 gradients, 1e+03 s, standard error ")
+    assert str(never).endswith("asked and out of reach)")
 
 
 def test_no_round_is_begun_that_would_not_end_in_time():

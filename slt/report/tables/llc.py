@@ -45,6 +45,10 @@ NUMBERS = {
     "noise_correction": "heat of minibatches, subtracted",
     "gradient_norm": "‖∇L(w*)‖ [nats/datum/unit of w]",
     "seconds": "time [s]",
+    "forecast_gradients": "forecast: gradients of one datum",
+    "forecast_seconds": "forecast: time of the rounds [s]",
+    "forecast_error": "forecast: standard error",
+    "forecast_asked": "standard error asked",
 }
 SETTINGS = {
     "localization": "localisation γ",
