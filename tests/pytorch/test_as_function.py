@@ -6,6 +6,7 @@ import pytest
 from pytorch.test_interop_torch import LABELS, WEIGHTS, Net, X, nested, plain
 
 import slt
+from slt.estimate.volume import posterior_volume
 from slt.pac_bayes import gradient_descent, push_forward, pushforward_kl
 from slt.pac_bayes.laws import flat_loss
 from slt.targets import as_function
@@ -65,3 +66,18 @@ def test_the_pushforward_has_the_density_that_it_has_in_jax():
     np.testing.assert_allclose(ours.loss, theirs.loss, rtol=1e-9)
     assert pushforward_kl(ours).value.value > 0
     assert ours.loss[:, 1].mean() < ours.loss[:, 0].mean()
+
+
+def test_volumes_are_those_of_jax():
+    def rows(params, loss):
+        w = slt.polish(loss, params, ROWS, weight_decay=0.05, adam_steps=0, lbfgs_steps=60)
+        target = slt.loss_target(loss, w, ROWS, localization=1.0, weight_decay=0.05)
+        return slt.basin_volumes(target, estimators=("hessian", "radial"), num_rays=100), posterior_volume(target)
+
+    (ours, volume), (theirs, expected) = both(rows)
+    assert volume.value == pytest.approx(expected.value, rel=1e-3)
+    assert [row.treatment for row in ours] == [row.treatment for row in theirs]
+    for row, other in zip(ours, theirs, strict=True):
+        assert np.isfinite(row.log_volume) == np.isfinite(other.log_volume)
+        if np.isfinite(row.log_volume):
+            assert row.log_volume == pytest.approx(other.log_volume, rel=5e-3, abs=4 * (row.error + other.error))
