@@ -3,7 +3,7 @@ r"""Which data move which outputs, and which components answer to which data: co
 Change the data by a direction, L + h Delta L: dE[phi]/dh = -n beta Cov(phi, Delta L) at h = 0. For the weight
 1 + omega_i of a datum that is -beta Cov(l_i, phi), its influence; on the coordinates of a component alone it is the
 component's susceptibility. Covariances need far more draws than means, and a run whose mean energy has converged may
-have no reproducible ranking of its rows: tables are refused where two halves of the chains do not agree.
+have no reproducible ranking of its rows: where halves of the chains do not agree, columns are refused by name.
 
 Source: Baker et al. 2025, arXiv:2504.18274; Kreer et al. 2025, arXiv:2509.26544.
 """
@@ -23,12 +23,11 @@ from slt._types import Params
 from slt.estimate import observing
 from slt.estimate.observing import Observed
 from slt.estimate.responding import (
-    EACH,
-    GAUSSIANS,
     asked,
     check_size,
     check_target,
     diagnostics,
+    disagreement,
     gaussian,
     gaussian_sums,
     judged,
@@ -37,9 +36,10 @@ from slt.estimate.responding import (
     settings,
     shortfalls,
 )
-from slt.geometry.harmonic import Harmonic, shifts
+from slt.geometry.harmonic import Harmonic, harmonic
 from slt.samplers.seeds import derived_seed
-from slt.stats.covariances import Covariances, Sums, Term, from_sums, halves, mean_of, moment, rank_agreement
+from slt.stats.agreement import halvings, rank_agreement
+from slt.stats.covariances import Covariances, Sums, Term, from_sums, mean_of, moment
 from slt.stats.response import Response
 from slt.targets.restriction import Restricted, restricted
 from slt.targets.selection import Selection
@@ -79,7 +79,8 @@ def estimate_influence(
             parameters}, each number that it returns. By default the observed rows, each by itself.
         tolerance: standard error of a correlation to reach, 1/sqrt(effective draws), and that of the mean energy,
             relative; the run ends there or with the budget.
-        baseline: whether the table of the Gaussian posterior is made, too; up to 3000 parameters.
+        baseline: whether the table of the Gaussian posterior is made, too; beyond 3000 parameters on a space of some 64
+            directions (`slt.geometry.harmonic`), for as many products with the Hessian, which are not counted.
         seed, sampler, max_gradients, max_seconds, num_chains, batch_size, progress: as of `estimate_llc`; the losses of
             observed rows, every few steps, are not counted as gradients.
 
@@ -98,15 +99,16 @@ def estimate_influence(
     options = asked(seed, tolerance, max_gradients, max_seconds, num_chains, batch_size, progress)
     run = sampled(target, rows, columns, options, sampler)
     found, scale = from_sums(run.sums), -target.inverse_temperature
-    law, why = gaussian(target) if baseline else (None, "")
+    law, why = gaussian(target, columns.values) if baseline else (None, "")
     harmonic_found = None
     if law is not None:
-        drawn = shifts(law, GAUSSIANS * EACH, seed=derived_seed(seed, "harmonic"))
-        harmonic_found = from_sums(gaussian_sums(rows.values, columns.values, target.minimum, drawn))
-    reasons = shortfalls(found.rhat, found.ess, (*rows.names, *columns.names), found.agreement, run, options)
+        own = gaussian_sums(law, rows.values, columns.values, target.minimum, seed=derived_seed(seed, "harmonic"))
+        harmonic_found = from_sums(own)
+    reasons = shortfalls(found.rhat, found.ess, (*rows.names, *columns.names))
+    reasons += disagreement(found.agreement, columns.names, len(rows.names), options, run.result)
     return response(
         "influence", rows, columns.names, found, scale, harmonic_found, judged({"": run}, reasons),
-        diagnostics({"": run}, found) | {"nbeta": target.nbeta}, settings(target, options, run, why), run.heat,
+        diagnostics({"": run}, found, law) | {"nbeta": target.nbeta}, settings(target, options, run, why), run.heat,
     )  # fmt: skip
 
 
@@ -159,16 +161,16 @@ def estimate_susceptibility(
         inner, level = (one._replace(values=Partial(_within, part.embed, one.values)) for one in (rows, loss))
         runs[name] = sampled(part.target, inner, level, options._replace(seed=derived_seed(seed, name)), sampler)
     found = _answers({name: run.sums for name, run in runs.items()})
-    law, why = gaussian(target) if baseline else (None, "")
+    law, why = gaussian(target, rows.values) if baseline else (None, "")
     harmonic_found = None if law is None else _gaussian_answers(law, target, parts, rows, loss, seed)
-    reasons = []
-    for j, (name, run) in enumerate(runs.items()):
+    reasons = list(disagreement(found.agreement, tuple(runs), len(rows.names), options, runs[WHOLE].result))
+    for name, run in runs.items():
         own = from_sums(run.sums)
-        reasons += shortfalls(own.rhat, own.ess, (*rows.names, *loss.names), found.agreement[[j]], run, options, name)
+        reasons += shortfalls(own.rhat, own.ess, (*rows.names, *loss.names), name)
     heat = np.array([run.heat for run in runs.values()])
     return response(
         "susceptibility", rows, tuple(runs), found, -target.nbeta, harmonic_found, judged(runs, tuple(reasons)),
-        diagnostics(runs, found), settings(target, options, runs[WHOLE], why), heat,
+        diagnostics(runs, found, law), settings(target, options, runs[WHOLE], why), heat,
     )  # fmt: skip
 
 
@@ -214,8 +216,7 @@ def _answers(sums: Mapping[str, Sums]) -> Covariances:
         terms.append(_widened(mean_of(products), level * center.error))
         along = (products @ whole.mode)[..., None] * whole.mode
         given.append(_widened(mean_of(products - along), level * center.error))
-        parts = zip(halves(own), halves(sums[WHOLE]), strict=True)
-        agreement.append(rank_agreement(*(moment(c, 0, w.rows.mean((0, 1)), 0.0).mean((0, 1)) for c, w in parts)))
+        agreement.append(_halves_agreement(own, sums[WHOLE].rows.mean(1)))
 
     def joined(first: np.ndarray, found: list[Term], field: str) -> np.ndarray:
         return np.concatenate([first, *(getattr(term, field)[:, None] for term in found)], 1)
@@ -230,6 +231,16 @@ def _answers(sums: Mapping[str, Sums]) -> Covariances:
     )
 
 
+def _halves_agreement(own: Sums, whole: np.ndarray) -> float:
+    """Of the products of one component, each half of its chains with a half of those of the whole; (chain, row)."""
+    found = []
+    for first, other in zip(halvings(len(own.count)), halvings(len(whole)), strict=False):
+        sides = ((first, other), (~first, ~other))
+        parts = (moment(Sums(*(part[c] for part in own)), 0, whole[w].mean(0), 0.0) for c, w in sides)
+        found.append(rank_agreement(*(part.mean((0, 1)) for part in parts)))
+    return float(np.mean(found))
+
+
 def _widened(term: Term, error: np.ndarray) -> Term:
     return term._replace(error=np.hypot(term.error, error))
 
@@ -237,15 +248,18 @@ def _widened(term: Term, error: np.ndarray) -> Term:
 def _gaussian_answers(
     law: Harmonic, target: Target, parts: Mapping[str, Restricted], rows: Observed, loss: Observed, seed: int
 ) -> Covariances:
+    """Blocks of the Hessian where it is formed; of a large one, a space of its own for every component."""
     flat, unravel = ravel_pytree(jax.tree.map(jnp.asarray, target.minimum))
-    numbers = unravel(jnp.arange(flat.size, dtype=flat.dtype))
-    chosen: dict[str, np.ndarray | None] = {WHOLE: None}
+    numbers = unravel(jnp.arange(flat.size))
+    sums = {WHOLE: gaussian_sums(law, rows.values, loss.values, target.minimum, seed=derived_seed(seed, WHOLE))}
     for name, part in parts.items():
-        chosen[name] = np.asarray(ravel_pytree(part.pick(numbers))[0]).astype(int)
-    sums = {}
-    for name, index in chosen.items():
-        drawn = shifts(law, GAUSSIANS * EACH, seed=derived_seed(seed, f"harmonic {name}"), chosen=index)
-        sums[name] = gaussian_sums(rows.values, loss.values, target.minimum, drawn)
+        own = derived_seed(seed, f"harmonic {name}")
+        if law.vectors.shape[1] == flat.size:
+            chosen = np.asarray(ravel_pytree(part.pick(numbers))[0]).astype(int)
+            sums[name] = gaussian_sums(law, rows.values, loss.values, target.minimum, seed=own, chosen=chosen)
+            continue
+        inner, level = (Partial(_within, part.embed, one.values) for one in (rows, loss))
+        sums[name] = gaussian_sums(harmonic(part.target, inner), inner, level, part.target.minimum, seed=own)
     return _answers(sums)
 
 

@@ -1,6 +1,5 @@
 """What both kinds of linear response share: a run that looks at rows and columns, its table, and its verdict."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,21 +11,23 @@ from slt.estimate import observing
 from slt.estimate.llc import sample_posterior
 from slt.estimate.observing import Observed
 from slt.estimate.verdict import with_objection
-from slt.geometry.harmonic import Harmonic, harmonic, second_order
+from slt.geometry.harmonic import LARGEST, Harmonic, harmonic, second_order, shifts
+from slt.samplers.seeds import derived_seed
+from slt.stats.agreement import AGREEMENT, agreement_bound, runs_agreement
 from slt.stats.covariances import Covariances, Sums, stacked, summed
 from slt.stats.response import Response
 from slt.targets.target import Target, in_precision
 
 RHAT, ESS = 1.1, 8
 """Of the worst row or column: above and below which a table is refused."""
-AGREEMENT = 0.8
-"""Spearman correlation of two runs like this one, by Spearman and Brown from its halves, below which it is refused."""
+NAMED = 6
+"""Columns that are named in a reason."""
 ENTRIES = 1_000_000
 """Of a table: chains and batches hold some 64 such tables."""
 SHARE, LEAST = 0.3, 5
 """What looks may cost [share of the steps]; steps between two, sooner than which chains have hardly moved."""
-GAUSSIANS, EACH = 8, 128
-"""Groups of draws of the Gaussian posterior, and draws of each."""
+GAUSSIANS, EACH, FEW = 8, 128, 32
+"""Groups of draws of the Gaussian posterior, and draws of each; of each where there are many parameters."""
 
 
 class Run(NamedTuple):
@@ -59,52 +60,62 @@ def sampled(target: Target, rows: Observed, columns: Observed, options: Options,
     return Run(result, looking.collect(result), observing.heat_share(result))
 
 
-def gaussian(target: Target) -> tuple[Harmonic | None, str]:
-    """The Gaussian posterior, or why there is none."""
+def gaussian(target: Target, seeds: Callable) -> tuple[Harmonic | None, str]:
+    """The Gaussian posterior, made for the gradients of a function where it is large, or why there is none."""
     try:
         with in_precision(target):
-            return harmonic(target), ""
+            return harmonic(target, seeds), ""
     except ValueError as error:
         return None, str(error)
 
 
-def gaussian_sums(rows: Callable, columns: Callable, minimum: Params, drawn: np.ndarray) -> Sums:
-    """Sums of draws of a Gaussian, as of GAUSSIANS chains of two batches."""
-    values = [second_order(part, minimum, drawn).reshape(GAUSSIANS, EACH, -1) for part in (rows, columns)]
-    halves = [[part[:, start : start + EACH // 2] for part in values] for start in (0, EACH // 2)]
+def gaussian_sums(
+    law: Harmonic, rows: Callable, columns: Callable, minimum: Params, *, seed: int, chosen: np.ndarray | None = None
+) -> Sums:
+    """Sums of draws of a Gaussian, of chosen coordinates alone where given, as of GAUSSIANS chains of two batches."""
+    each = EACH if len(law.vectors) <= LARGEST else FEW
+    groups = []
+    for group in range(GAUSSIANS):
+        drawn = shifts(law, each, seed=derived_seed(seed, group), chosen=chosen)
+        groups.append([second_order(part, minimum, drawn) for part in (rows, columns)])
+    values = [np.stack(parts) for parts in zip(*groups, strict=True)]
+    halves = [[part[:, start : start + each // 2] for part in values] for start in (0, each // 2)]
     return stacked([summed(*half) for half in halves])
 
 
-def shortfalls(
-    rhat: np.ndarray, ess: np.ndarray, names: tuple[str, ...], agreement: np.ndarray, run: Run, options: Options,
-    name: str = "",
-) -> tuple[str, ...]:  # fmt: skip
-    """Why a table of these covariances is not to be trusted, with what would help."""
+def shortfalls(rhat: np.ndarray, ess: np.ndarray, names: tuple[str, ...], name: str = "") -> tuple[str, ...]:
+    """Why the draws of a run are too few or too far apart for covariances, with what would help."""
     start, reasons = f"{name}: " if name else "", []
-    spent = run.result.diagnostics.get("datum_gradients", options.max_gradients)
     if rhat.max() > RHAT:
         worst = names[int(rhat.argmax())]
         reasons.append(f"{start}R-hat of {worst} is {rhat.max():.2f}: the chains have not met; raise max_gradients.")
     if ess.min() < ESS:
         worst = names[int(ess.argmin())]
         reasons.append(f"{start}Only {ess.min():.0f} effective draws of {worst}; raise max_gradients.")
-    known = agreement[np.isfinite(agreement)]
-    of_runs = _of_runs(known)
-    if len(known) and not of_runs >= AGREEMENT:
-        more = AGREEMENT * (1 - of_runs) / (max(of_runs, 0.01) * (1 - AGREEMENT))
-        reasons.append(
-            f"{start}The halves of the chains rank the rows alike by {np.median(known):.2f} alone (Spearman), so that "
-            f"two such runs would by {of_runs:.2f}, below {AGREEMENT}: take tolerance "
-            f"{options.tolerance / more**0.5:.2g} and max_gradients {max(spent, 1) * more:.1g}, or observables that "
-            "differ more between rows."
-        )
     return tuple(reasons)
 
 
-def _of_runs(agreement: np.ndarray) -> float:
-    """Spearman correlation between two runs as long as this one, from that between its halves (Spearman & Brown)."""
-    half = float(np.median(agreement)) if len(agreement) else math.nan
-    return 2 * half / (1 + half) if half > -0.5 else -1.0 if half <= -0.5 else math.nan
+def disagreement(
+    agreement: np.ndarray, columns: tuple[str, ...], num_rows: int, options: Options, result: Result
+) -> tuple[str, ...]:
+    """Which columns two runs like this one would rank otherwise, by name, and what would help the median of them."""
+    short = np.flatnonzero(agreement_bound(agreement, num_rows) < AGREEMENT)
+    if not len(short):
+        return ()
+    found = runs_agreement(agreement)
+    worst = short[np.argsort(found[short], kind="stable")]
+    spent = result.diagnostics.get("datum_gradients", options.max_gradients)
+    typical = max(float(np.median(found[short])), 0.01)
+    more = max(AGREEMENT * (1 - typical) / (typical * (1 - AGREEMENT)), 1.5)
+    named = ", ".join(f"{columns[j]} {found[j]:.2f}" for j in worst[:NAMED]) + ", …" * (len(worst) > NAMED)
+    held = len(columns) - len(worst)
+    return (
+        f"{len(worst)} of {len(columns)} columns are not reproducible: two such runs would rank the rows alike by less "
+        f"than {AGREEMENT} (Spearman, from the halves of the chains, within its error): {named}. "
+        + ("`Response.reproducible()` has the others. " if held else "")
+        + f"Take tolerance {options.tolerance / more**0.5:.2g} and max_gradients {max(spent, 1) * more:.1g}, or "
+        "columns that differ more between rows.",
+    )
 
 
 def judged(runs: Mapping[str, Run], reasons: tuple[str, ...]) -> Verdict:
@@ -118,16 +129,18 @@ def judged(runs: Mapping[str, Run], reasons: tuple[str, ...]) -> Verdict:
     return Verdict("not converged" if reasons and worst == "converged" else worst, tuple(said))
 
 
-def diagnostics(runs: Mapping[str, Run], found: Covariances) -> dict[str, float]:
+def diagnostics(runs: Mapping[str, Run], found: Covariances, law: Harmonic | None) -> dict[str, float]:
     """Learning coefficients of the runs, and how far the table is to be trusted; the first run is the whole."""
     whole = next(iter(runs.values()))
     llc = {f"llc {name}".strip(): run.result.estimates["llc"].value for name, run in runs.items()}
     errors = {f"llc_error {name}".strip(): run.result.estimates["llc"].mcse for name, run in runs.items()}
+    llc |= {"doubt": law.doubt} if law is not None and law.doubt else {}
     size = np.linalg.norm(found.value[:, : found.between.shape[1]] + found.between)
     return llc | errors | {
         "rhat": float(found.rhat.max()),
         "ess": float(found.ess.min()),
-        "agreement": _of_runs(found.agreement[np.isfinite(found.agreement)]),
+        "agreement": float(np.median(runs_agreement(found.agreement))),
+        "least_agreement": float(np.min(runs_agreement(found.agreement))),
         "between": float(np.linalg.norm(found.between) / size) if size > 0 else 0.0,
         "share": found.share,
         "heat": whole.heat,

@@ -20,13 +20,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 from scipy import stats
 
+from slt.stats.agreement import halves_agreement
 from slt.stats.checks import finite, shape_of
 from slt.stats.per_datum import MANY_CHAINS
 
 SKETCH = 8
 """Fixed combinations of all rows by which the shared mode is found."""
-RANKED = 5
-"""Rows of which a ranking can be compared."""
 
 
 class Sums(NamedTuple):
@@ -58,7 +57,8 @@ class Covariances(NamedTuple):
     value, error: dims (row, column), with `dof` degrees of freedom. given_mode, given_mode_error: with the shared mode
     projected out. between: covariance of the means of chains, which draws that have met do not have.
     mode: loadings of the shared mode, dims (row,), and `share`, its part of the variance of all rows.
-    agreement: Spearman correlation over the rows between two halves of the chains, for each column; NaN of few rows.
+    agreement: Spearman correlation over the rows between halves of the chains, the mean over the ways of halving them,
+    for each column; NaN of few rows.
     rhat, ess: of every row and then of every column.
     """
 
@@ -247,26 +247,11 @@ def discoveries(
     return p <= (ordered[below[-1]] if below.size else -1.0)
 
 
-def rank_agreement(first: Float[np.ndarray, " row"], second: Float[np.ndarray, " row"]) -> float:
-    """Spearman correlation of the same rows in two independent halves; NaN of few rows, 0 where nothing differs."""
-    if len(first) < RANKED:
-        return float("nan")
-    ranks = stats.rankdata(first), stats.rankdata(second)
-    return float(np.corrcoef(*ranks)[0, 1]) if min(np.ptp(r) for r in ranks) > 0 else 0.0
-
-
-def halves(sums: Any) -> tuple[Any, Any]:
-    """Every second chain, and the others; of arrays as of sums."""
-    if isinstance(sums, Sums):
-        return Sums(*(part[::2] for part in sums)), Sums(*(part[1::2] for part in sums))
-    return sums[::2], sums[1::2]
-
-
 def _column(sums: Sums, column: int, mode: np.ndarray) -> tuple[Term, Term, float]:
     """Covariances of all rows with one column, the same given the shared mode, and how halves agree."""
     seen = moment(sums, column) * _correction(sums)
     given = seen - (seen @ mode)[..., None] * mode
-    return mean_of(seen), mean_of(given), rank_agreement(*(half.mean((0, 1)) for half in halves(seen)))
+    return mean_of(seen), mean_of(given), halves_agreement(seen.mean(1))
 
 
 def _columns(terms: Any, field: str) -> np.ndarray:

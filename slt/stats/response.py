@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from slt._rows import Glance, as_html, as_text, to_dataframe
 from slt._types import Estimate
 from slt.draws import Verdict
+from slt.stats.agreement import AGREEMENT, agreement_bound
 from slt.stats.covariances import discoveries, standardised
 
 FALSE = 0.1
@@ -35,9 +36,10 @@ class Response(NamedTuple):
     value, error: dims (row, column); errors have `dof` degrees of freedom. given_mode, given_mode_error: with the
     shared mode of all rows projected out. harmonic, harmonic_error: under the Gaussian of the Hessian at w*, losses to
     second order; NaN where there is none. mode: loadings of the shared mode, dims (row,).
-    agreement: Spearman correlation over the rows between two halves of the chains, dims (column,).
+    agreement: Spearman correlation over the rows between halves of the chains, dims (column,).
     diagnostics: "share" of the shared mode in the variance of all rows, "rhat" and "ess" of the worst row or column,
-    "agreement" of two runs like this one, "between", the part of the covariance that is between chains, ...
+    "agreement" of two runs like this one in the median column and "least_agreement" in the worst, "between", the part
+    of the covariance that is between chains, ...
     """
 
     kind: str
@@ -63,6 +65,13 @@ class Response(NamedTuple):
     def differ(self, rate: float = FALSE) -> Bool[np.ndarray, "row column"]:
         """Which entries differ from 0, of which a share `rate` at most is expected to be wrong."""
         return discoveries(self.value, self.error, self.dof, rate=rate)
+
+    def reproducible(self) -> Bool[np.ndarray, " column"]:
+        """Columns whose rows two runs like this one would rank alike by AGREEMENT or more, within its error.
+
+        All of them where the table is "converged"; of few rows nothing is known, and their columns pass.
+        """
+        return ~(agreement_bound(self.agreement, len(self.rows)) < AGREEMENT)
 
     def entries(self, column: str | None = None, top: int | None = None) -> list[Entry]:
         """Entries of a column, or of all, the largest answers first; `top` of each column.

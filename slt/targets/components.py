@@ -13,9 +13,11 @@ import difflib
 import fnmatch
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import equinox as eqx
+import jax
 import numpy as np
 
 from slt._options import checked
@@ -204,12 +206,19 @@ def _number(model: Any, what: str) -> int | None:
     """A number of heads from the configuration of a model, or from the one its modules agree on."""
     config: Any = getattr(model, "config", None) or getattr(model, "cfg", None)
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    modules = model.modules() if hasattr(model, "modules") else ()
-    for owners in ([config], modules):
+    for owners in ([config], _modules(model)):
         found = {getattr(owner, name, None) for owner in owners for name in NUMBERS[what]} - {None}
         if len(found) == 1 and isinstance(number := found.pop(), int):
             return number
     return None
+
+
+def _modules(model: Any) -> Iterable[Any]:
+    """What may say its number of heads: modules of PyTorch, attention of Equinox."""
+    if hasattr(model, "modules"):
+        return model.modules()
+    attention = lambda node: isinstance(node, eqx.nn.MultiheadAttention)  # noqa: E731
+    return filter(attention, jax.tree.leaves(model, is_leaf=attention))
 
 
 def _count(leaves: dict[str, Leaf], what: str) -> int | None:

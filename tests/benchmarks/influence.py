@@ -141,9 +141,15 @@ def digits(given):
                                             max_gradients=given.max_gradients, baseline=not seed))  # fmt: skip
         said = found[-1].diagnostics
         print(f"run {seed}: {found[-1].verdict}, {time.process_time() - began:.0f} s CPU, effective draws of the worst "
-              f"{said['ess']:.0f}, two such runs said to agree by {said['agreement']:.2f}", flush=True)  # fmt: skip
+              f"{said['ess']:.0f}, two such runs said to agree by {said['agreement']:.2f}, in the worst column by "
+              f"{said['least_agreement']:.2f}; reproducible {found[-1].reproducible().sum()}",
+              *found[-1].verdict.reasons, sep="\n  ", flush=True)  # fmt: skip
     one, other = found
     between = [stats.spearmanr(one.value[:, j], other.value[:, j])[0] for j in range(len(one.columns))]
+    passed = one.reproducible() | other.reproducible()
+    if passed.any():
+        print(f"of the {passed.sum()} columns that a run calls reproducible the least agree by "
+              f"{min(np.array(between)[passed]):.2f}")  # fmt: skip
     z = (one.value - other.value) / np.hypot(one.error, other.error)
     whole = stats.spearmanr(*(part.standardised()[0].ravel() for part in found))[0]
     gaussian = [stats.spearmanr(one.value[:, j], one.harmonic[:, j])[0] for j in range(len(one.columns))]

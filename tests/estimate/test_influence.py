@@ -3,11 +3,13 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 from report.test_tables import render
 
 import slt
 from slt import estimate, store
-from slt.estimate import responding
+from slt.estimate import influence, responding
+from slt.geometry import harmonic
 from slt.report import tables
 from slt.targets.restriction import restricted
 
@@ -77,6 +79,26 @@ def test_the_gaussian_baseline_is_that_of_a_gaussian_model(found):
     assert (np.abs(found.harmonic - exact()) < 7 * found.harmonic_error).all()
 
 
+def test_beyond_dense_hessians_the_baseline_is_that_of_a_krylov_space(monkeypatch):
+    """Of six parameters and rank four: 64 directions are more than there are, so that all is exact but for the draws.
+
+    Each component has a space of its own. t with 7 degrees of freedom has 2e-4 beyond 7 errors; none of 200 is there.
+    """
+    monkeypatch.setattr(harmonic, "LARGEST", 0)
+    flat = np.concatenate([X[:, :4], X[:, :2] + X[:, 2:4]], 1)
+    w, *_ = np.linalg.lstsq(flat.astype(float), Y, rcond=1e-5)
+    made = slt.loss_target(loss, jnp.asarray(w, jnp.float32), (flat, Y), localization=1.0)
+    rows, level = influence._data(made, None, None), influence.Observed(("loss",), Partial(training_loss, made), N)
+    rows = influence._relative(made, rows)
+    law, _ = responding.gaussian(made, rows.values)
+    assert law.vectors.shape == (6, 5)  # of rank four, and of a random vector what the data do not see
+    assert law.doubt == 0
+    parts = influence._components(made, {"a": ["*[0:2]"], "b": ["*[2:6]"]})
+    found = influence._gaussian_answers(law, made, parts, rows, level, 0)
+    assert (np.abs(-NBETA * found.value - blocks(flat)) < 7 * NBETA * found.error).all()
+    assert (np.median(found.error, 0) * NBETA < blocks(flat).std(0)).all()
+
+
 def test_the_shared_mode_is_projected_out_of_every_column(found):
     np.testing.assert_allclose(found.mode @ found.given_mode, 0, atol=1e-5 * np.abs(found.value).max())
     projected = exact() - np.outer(found.mode, found.mode @ exact())
@@ -99,9 +121,13 @@ def test_covariances_of_tokens_add_up_to_that_of_their_row(found):
     assert np.isnan(parts.harmonic).all()
 
 
-def blocks():
+def training_loss(target, w):
+    return target.loss(w, target.data)[None]
+
+
+def blocks(x=X):
     """chi of the whole and of two blocks from second moments of quadratic forms under N(0, S_C)."""
-    curvature = X.T.astype(float) @ X / N
+    curvature = x.T.astype(float) @ x / N
     precision = NBETA * curvature + np.eye(D)
 
     def spread(index):
@@ -110,13 +136,13 @@ def blocks():
         return s
 
     def change(s):
-        return 0.5 * np.einsum("ij,jk,ik->i", X, s, X) - 0.5 * np.trace(curvature @ s)
+        return 0.5 * np.einsum("ij,jk,ik->i", x, s, x) - 0.5 * np.trace(curvature @ s)
 
     everywhere, found = change(spread(np.arange(D))), []
     for index in (np.arange(D), np.arange(2), np.arange(2, D)):
         s = spread(index)
         both = curvature @ s
-        joint = 0.5 * np.einsum("ij,jk,ik->i", X @ s, curvature, X @ s) - 0.5 * np.trace(both @ both)
+        joint = 0.5 * np.einsum("ij,jk,ik->i", x @ s, curvature, x @ s) - 0.5 * np.trace(both @ both)
         found.append(-NBETA * (joint + 0.5 * np.trace(curvature @ s) * (change(s) - everywhere)))
     return np.stack(found, 1)
 
@@ -190,16 +216,28 @@ def test_a_run_too_short_for_an_error_is_refused():
     assert "Sample longer" in short.refused["other"].reasons[0] or "too short" in short.refused["other"].reasons[0]
 
 
-def test_noise_between_halves_is_refused_however_well_the_chains_have_met():
-    agreement = np.array([0.5, 0.3])
-    run = responding.Run(slt.Result({}, slt.Verdict("converged"), None, {"datum_gradients": 1e6}, {}), None, 0.0)
+def test_columns_that_two_runs_would_rank_otherwise_are_refused_by_name():
+    agreement = np.array([0.5, 0.95, 0.3])
+    run = slt.Result({}, slt.Verdict("converged"), None, {"datum_gradients": 1e6}, {})
     options = responding.asked(0, 0.05, 10**6, None, 4, 500, False)
-    (reason,) = responding.shortfalls(np.ones(3), np.full(3, 100.0), ("a", "b", "c"), agreement, run, options)
-    assert "two such runs would by 0.57, below 0.8" in reason
+    (reason,) = responding.disagreement(agreement, ("a", "b", "c"), 60, options, run)
+    assert "2 of 3 columns are not reproducible" in reason
+    assert "c 0.46, a 0.67. `Response.reproducible()` has the others. Take tolerance" in reason
     assert "max_gradients 3e+06" in reason
-    worst = responding.shortfalls(np.array([1, 1.2]), np.array([9, 7.0]), ("a", "b"), np.ones(1), run, options)
+    assert responding.disagreement(agreement[1:2], ("b",), 60, options, run) == ()
+    worst = responding.shortfalls(np.array([1, 1.2]), np.array([9, 7.0]), ("a", "b"))
     assert "R-hat of b is 1.20" in worst[0]
     assert "Only 7 effective draws of b" in worst[1]
+
+
+def test_a_table_with_one_column_of_noise_is_not_converged_and_says_which():
+    """The last column does not see the data at all: its covariances are noise, and all others hold."""
+    mixed = {"other": OTHER, "first": OBSERVABLES["first"], "noise": lambda w: jnp.cos(3e4 * w[0])}
+    found = slt.estimate_influence(TARGET, observables=mixed, baseline=False, **OPTIONS)
+    assert found.verdict.status == "not converged"
+    assert found.reproducible().tolist() == [True, True, False]
+    assert "1 of 3 columns are not reproducible" in found.verdict.reasons[0]
+    assert ": noise " in found.verdict.reasons[0]
 
 
 def test_what_is_found_is_stored_and_comes_back_bit_for_bit(found, tmp_path):

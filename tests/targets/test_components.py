@@ -1,5 +1,6 @@
 """Components of models of JAX; those of PyTorch are in tests/pytorch."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 import slt
 from slt.targets import as_function, components
+from slt.targets.components import expanded
+from slt.targets.selection import select
 
 TOKENS = np.random.default_rng(0).integers(0, 7, (12, 6))
 WIDTH, HEADS, SIZE = 8, 4, 2
@@ -73,3 +76,62 @@ def test_attention_of_flax_has_an_axis_of_heads_too():
     params, apply = as_function(net)
     x = jax.random.normal(jax.random.key(1), (2, 3, WIDTH))
     np.testing.assert_allclose(apply(params, x), net(x), rtol=1e-5)
+
+
+class Block(eqx.Module):
+    attn: eqx.nn.MultiheadAttention
+    norm: eqx.nn.LayerNorm
+    mlp: eqx.nn.MLP
+
+    def __init__(self, key):
+        first, second = jax.random.split(key)
+        self.attn = eqx.nn.MultiheadAttention(HEADS, WIDTH, use_query_bias=True, key=first)
+        self.norm, self.mlp = eqx.nn.LayerNorm(WIDTH), eqx.nn.MLP(WIDTH, WIDTH, 16, 1, key=second)
+
+
+class Language(eqx.Module):
+    embed: eqx.nn.Embedding
+    layers: list[Block]
+    unembed: eqx.nn.Linear
+
+    def __init__(self, key):
+        keys = jax.random.split(key, 4)
+        self.embed, self.unembed = eqx.nn.Embedding(7, WIDTH, key=keys[0]), eqx.nn.Linear(WIDTH, 7, key=keys[1])
+        self.layers = [Block(keys[2]), Block(keys[3])]
+
+    def __call__(self, tokens):
+        x = jax.vmap(self.embed)(tokens)
+        seen = jnp.tril(jnp.ones((len(tokens), len(tokens)), bool))
+        for layer in self.layers:
+            x = x + layer.attn(x, x, x, mask=seen)
+            x = x + jax.vmap(layer.mlp)(jax.vmap(layer.norm)(x))
+        return jax.vmap(self.unembed)(x)
+
+
+def test_components_of_equinox_models_are_found_by_name_and_glob():
+    net = Language(jax.random.key(0))
+    parts = components(net)
+    layers = {f"l{i}{part}" for i in range(2) for part in ("", " attn", " mlp", " norm", *(f"h{h}" for h in range(4)))}
+    assert set(parts) == layers | {"embed", "unembed"}
+    name = "layers/0/attn"
+    assert sorted(parts["l0h1"]) == [
+        f"{name}/key_proj/weight[2:4]", f"{name}/output_proj/weight[:, 2:4]", f"{name}/query_proj/bias[2:4]",
+        f"{name}/query_proj/weight[2:4]", f"{name}/value_proj/weight[2:4]",
+    ]  # fmt: skip
+    assert all(pattern.endswith("4:8]") for pattern in components(net, num_heads=2)["l0h1"])
+    assert expanded(["l1h[12]", "l0 norm"], net, ()) == [*parts["l1h1"], *parts["l1h2"], *parts["l0 norm"]]
+    chosen = select(lambda w, rows: w, as_function(net)[0], expanded(["l1h[12]", "l0 norm"], net, ()))[1]
+    assert sum(leaf.size for leaf in chosen.values()) == 2 * (4 * SIZE * WIDTH + SIZE) + 2 * WIDTH
+
+
+def test_a_head_of_an_equinox_model_that_writes_nothing_has_no_gradient_in_what_it_reads():
+    params, apply = as_function(Language(jax.random.key(0)))
+    patterns = components((apply, params), num_heads=HEADS)["l1h2"]
+    (written,) = [p for p in patterns if "output_proj" in p]
+    name, index = written.removesuffix("]").split("[")
+    params |= {name: params[name].at[eval(f"jnp.s_[{index}]")].set(0)}
+    gradient = jax.jit(jax.grad(lambda w: (apply(w, TOKENS) ** 2).mean()))(params)
+    for leaf in ("query_proj/weight", "key_proj/weight", "value_proj/weight"):
+        moved = np.abs(gradient[f"layers/1/attn/{leaf}"]).max(1) > 0
+        assert np.flatnonzero(~moved).tolist() == [4, 5]
+        assert f"layers/1/attn/{leaf}[4:6]" in patterns

@@ -18,11 +18,13 @@ WORDS = {
     "susceptibility": "of components to data, up to a factor of each [nats/datum]",
 }
 NUMBERS = {
-    "agreement": "agreement of two such runs, Spearman (1 is best)",
+    "agreement": "agreement of two such runs, Spearman, median column (1 is best)",
+    "least_agreement": "agreement of two such runs, worst column",
     "rhat": "R̂ of the worst row or column (1 is best)",
     "ess": "effective draws of the worst",
     "share": "variance of the rows in the shared mode",
     "between": "covariance between chains, share of all",
+    "doubt": "Gaussian baseline: relative change over the second half of its directions",
     "heat": "heat of minibatches, share of the energy",
     "datum_gradients": "gradients of one datum",
     "seconds": "time [s]",
