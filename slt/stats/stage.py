@@ -114,8 +114,8 @@ def _borders(evidence: Float[np.ndarray, "start end"], stretches: int) -> Float[
     first[0] = 0.0
     before, after = [first], [first[::-1]]
     for _ in range(stretches - 1):
-        before.append(logsumexp(before[-1][:, None] + evidence, axis=0))
-        after.append(logsumexp(evidence + after[-1], axis=1))
+        before.append(np.asarray(logsumexp(before[-1][:, None] + evidence, axis=0)))
+        after.append(np.asarray(logsumexp(evidence + after[-1], axis=1)))
     logs = np.array([b + a for b, a in zip(before[1:], after[:0:-1], strict=True)]).reshape(-1, len(evidence))
     return np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
 
