@@ -151,6 +151,11 @@ def ess(values: Float[np.ndarray, "chain draw"]) -> float:
     return _scalar(array_stats.ess(np.asarray(values, np.float64), method="mean"))
 
 
+def effective(values: Float[np.ndarray, "..."], mcse: float) -> float:
+    """Independent draws, out of these, whose mean would have that standard error; all of them where it has none."""
+    return float(values.var() / mcse**2) if mcse > 0 else float(values.size)
+
+
 def mcse(values: Float[np.ndarray, "chain draw"]) -> float:
     """Monte Carlo standard error of the mean (Vehtari et al. 2021, arXiv:1903.08008), by arviz-stats."""
     return _scalar(array_stats.mcse(np.asarray(values, np.float64), method="mean"))

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from slt._types import Estimate
-from slt.draws import Draws, Options, Verdict, rhat
+from slt.draws import Draws, Options, Verdict, effective, rhat
 from slt.estimate.tuning import SLOW, UNKNOWN, Plan
 from slt.samplers.run import Record
 from slt.stats.learning_coefficient import llc
@@ -101,8 +101,7 @@ def read(plan: Plan, options: Options, rounds: list[Round], alive: np.ndarray) -
     uncertain = pooled.mcse * (1 + 1 / math.sqrt(2 * pooled.dof))
     spread = math.sqrt(uncertain**2 + heat.mcse**2 + (UNKNOWN * heat.value) ** 2)
     estimate = pooled._replace(mcse=math.hypot(spread, math.sqrt(bias)))
-    effective = float(energies.var() / pooled.mcse**2) if pooled.mcse > 0 else float(energies.size)
-    return Reading(estimate, spread, effective, energies, change, gap, virial, heat.value)
+    return Reading(estimate, spread, effective(energies, pooled.mcse), energies, change, gap, virial, heat.value)
 
 
 def _beyond(difference: Estimate) -> float:
@@ -184,7 +183,7 @@ def binned(values: Float[np.ndarray, "chain step"], number: int = 50) -> Float[n
 
 def shortfalls(plan: Plan, options: Options, rounds: list[Round], reading: Reading) -> tuple[str, ...]:
     """Why the chains have not arrived, with what would help."""
-    mixing, effective = rhat(binned(reading.energies)), reading.effective
+    mixing = rhat(binned(reading.energies))
     change, virial, value = reading.change, reading.virial, reading.estimate.value
     remedy, reasons, asked = _remedy(plan, rounds), [], options.asked(reading.estimate)
     if reading.spread > COARSE * asked:
@@ -196,8 +195,8 @@ def shortfalls(plan: Plan, options: Options, rounds: list[Round], reading: Readi
         reasons.append(f"The run ended after {len(rounds)} rounds, before two could be compared; {remedy}.")
     if mixing > RHAT:
         reasons.append(f"R-hat is {mixing:.2f}: the chains have not met; {remedy}.")
-    if effective < 20:
-        reasons.append(f"Only {effective:.0f} effective draws; {remedy}.")
+    if reading.effective < 20:
+        reasons.append(f"Only {reading.effective:.0f} effective draws; {remedy}.")
     if is_beyond(change) and abs(change.value) > TREND * abs(value):
         reasons.append(
             f"The energy changed by {change.value:.3g} ± {change.mcse:.2g} from the last round but one to the last: "

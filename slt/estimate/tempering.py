@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from slt._types import Estimate, Key
-from slt.draws import Draws, Options, Result, Verdict, rhat
+from slt.draws import Draws, Options, Result, Verdict, effective, rhat
 from slt.estimate.verdict import same_everywhere
 from slt.samplers.around import Law, around, mixture, smallest_radius
 from slt.samplers.tempering import Tempered, Tempering, tempered_smc
@@ -279,7 +279,7 @@ def _diagnostics(smc: Tempered, energies: Energies, rate: Float[np.ndarray, "rep
     return {
         "memory": _memory(energies),
         "rhat": rhat(energies[:, ::5, :200].reshape(len(trace), -1)),
-        "ess": float(energies.var() / mcse**2) if mcse > 0 else float(energies.size),
+        "ess": effective(energies, mcse),
         "drift": drift.value / drift.mcse if drift.mcse > 0 else 0.0,
         "drift_size": abs(drift.value),
         "acceptance_rate": float(rate.mean()),
